@@ -1,0 +1,94 @@
+"""What is said around the bytes: who may write or read which version where, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from goggles.contracts.records import Record
+
+DEFAULT_COPIES = 2
+MAX_COPIES = 16
+MAX_BATCH = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Hop(Record):
+    """One storage of a chain, or one that can be read from.
+
+    `grant` is opaque to the client and proves to that storage that the nameserver allowed this.
+    `after` is the number of the last order that the storage must have carried out first."""
+
+    name: str
+    host: str
+    port: int
+    grant: bytes
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class WriteTicket(Record):
+    """The answer to `open_write`: send the bytes to the first hop, which passes them on to the next."""
+
+    upload: str
+    size: int
+    copies: int  # copies wanted; there may be fewer hops
+    chain: tuple[Hop, ...]
+
+    def to_wire(self) -> tuple[tuple[str, object], ...]:
+        return (
+            ("upload", self.upload),
+            ("size", self.size),
+            ("copies", self.copies),
+            ("chain", tuple(hop.to_wire() for hop in self.chain)),
+        )
+
+    @classmethod
+    def from_wire(cls, pairs: tuple[tuple[str, object], ...]) -> WriteTicket:
+        known = dict(pairs)
+        known["chain"] = tuple(Hop.from_wire(hop) for hop in known["chain"])  # type: ignore[attr-defined]
+        return cls(**known)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTicket(Record):
+    """The answer to `open_read`: these very bytes, and where they are, best first."""
+
+    path: str
+    size: int
+    hash: str
+    generation: int
+    version: str
+    modified: float
+    hops: tuple[Hop, ...]
+
+    def to_wire(self) -> tuple[tuple[str, object], ...]:
+        own = tuple((key, getattr(self, key)) for key in ("path", "size", "hash", "generation", "version", "modified"))
+        return (*own, ("hops", tuple(hop.to_wire() for hop in self.hops)))
+
+    @classmethod
+    def from_wire(cls, pairs: tuple[tuple[str, object], ...]) -> ReadTicket:
+        known = dict(pairs)
+        known["hops"] = tuple(Hop.from_wire(hop) for hop in known["hops"])  # type: ignore[attr-defined]
+        return cls(**known)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored(Record):
+    """What one storage of a chain says of an upload: staged and durable (`code` empty), or why not."""
+
+    name: str
+    size: int
+    hash: str
+    code: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed(Record):
+    """The answer to `commit`: the file is there, with `copies` durable copies and `owed` still to be made."""
+
+    path: str
+    generation: int
+    version: str
+    copies: int
+    owed: int

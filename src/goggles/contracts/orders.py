@@ -1,0 +1,148 @@
+"""What a nameserver tells a storage to do, and what a storage tells of itself.
+
+Law: orders of one session are numbered from 1 and carried out in that order, each at most once; each is
+idempotent and names the version it means, so that an order that comes late can not hit newer bytes.
+An order crosses as a plain tuple (kind, arguments...).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from goggles.contracts.records import Record, Value
+
+Order: TypeAlias = tuple[Value, ...]
+
+
+def mkdir(path: str) -> Order:
+    """Make the directory and those above it."""
+    return ("mkdir", path)
+
+
+def rmdir(path: str) -> Order:
+    """Remove the directory if it is there and empty."""
+    return ("rmdir", path)
+
+
+def remove_tree(path: str, versions_gone: bool = True) -> Order:
+    """Remove a directory with all that is in it: the nameserver has removed it from the tree."""
+    return ("remove_tree", path, versions_gone)
+
+
+def move(source: str, target: str) -> Order:
+    """Rename a directory (merging into one that is there already)."""
+    return ("move", source, target)
+
+
+def move_file(source: str, target: str, version: str) -> Order:
+    """Rename a file, if `version` stands at `source`."""
+    return ("move_file", source, target, version)
+
+
+def publish(upload: str, path: str, version: str, generation: int) -> Order:
+    """Rename the staged bytes of `upload` to `path`, replacing what stands there."""
+    return ("publish", upload, path, version, generation)
+
+
+def stamp(path: str, version: str, generation: int, sha256: str) -> Order:
+    """Write down that the bytes at `path` (checked by digest) are this version from now on."""
+    return ("stamp", path, version, generation, sha256)
+
+
+def remove(path: str, version: str) -> Order:
+    """Remove the file if it is this version."""
+    return ("remove", path, version)
+
+
+def discard(upload: str) -> Order:
+    """Drop what is staged for this upload."""
+    return ("discard", upload)
+
+
+def quarantine(path: str, version: str) -> Order:
+    """Move the file to quarantine if it is this version ('' means: without a known version)."""
+    return ("quarantine", path, version)
+
+
+def quarantine_staged(upload: str) -> Order:
+    """Move what is staged under this name to quarantine."""
+    return ("quarantine_staged", upload)
+
+
+def check(path: str, version: str) -> Order:
+    """Read the bytes again and compare them with their digest; answers ('good',) or ('bad', sha256)."""
+    return ("check", path, version)
+
+
+def recheck() -> Order:
+    """Start the self-check again, from `upgrade` on."""
+    return ("recheck",)
+
+
+def pull(order: PullOrder) -> Order:
+    """Fetch a copy from another storage (see PullOrder); carried out beside the others."""
+    return ("pull", order.to_wire())
+
+
+@dataclass(frozen=True, slots=True)
+class StorageHello(Record):
+    """What a storage says of itself in `upgrade`.  `epoch` and `epoch_token` are those it last saw."""
+
+    name: str
+    host: str
+    port: int
+    capacity: int
+    zone: str
+    storage_id: str
+    site_id: str  # '' when its folder has never belonged to a site
+    epoch: int
+    epoch_token: str
+    disk_free: int
+    program: str  # version of the program
+    certificate_expires: float  # seconds since 1970, UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome(Record):
+    """The nameserver's answer to `upgrade`.  Orders come under `session`; grants are checked with `grant_key`."""
+
+    session: str
+    site_id: str
+    site_name: str
+    storage_id: str
+    epoch: int
+    epoch_token: str
+    grant_key: bytes
+    heartbeat: float  # seconds between heartbeats
+
+
+@dataclass(frozen=True, slots=True)
+class Held(Record):
+    """One thing found on a storage.  `kind`: file, staged, directory.
+
+    For a file, `path` is its path; for staged bytes, `path` is the upload id.  `version` is '' and
+    `generation` 0 where the storage has no note of them."""
+
+    kind: str
+    path: str
+    size: int
+    hash: str
+    version: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class PullOrder(Record):
+    """Fetch a copy from another storage, verify it, stage it under `upload`, and notify."""
+
+    upload: str
+    path: str
+    version: str
+    size: int
+    hash: str
+    source: str
+    host: str
+    port: int
+    grant: bytes
+    after: int

@@ -1,0 +1,108 @@
+"""What is said about files, directories and storages.
+
+Law: only values cross the wire (str, bytes, int, float, bool, None and tuples of them).  A record
+crosses as a tuple of (key, value) pairs, so that `dict(answer)` works in a bare rpyc script; the keys
+of the seed come first (path, type, size, hash / path, type, files / name, addr, free, capacity).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Self, TypeAlias
+
+Value: TypeAlias = Any  # str | bytes | int | float | bool | None | tuple["Value", ...]
+Pairs: TypeAlias = tuple[tuple[str, Value], ...]
+
+FILE = "FILE"
+DIRECTORY = "DIRECTORY"
+
+
+class Record:
+    """A frozen dataclass that crosses the wire as pairs.  Unknown keys from a newer peer are ignored."""
+
+    def to_wire(self) -> Pairs:
+        return tuple((f.name, getattr(self, f.name)) for f in fields(self))  # type: ignore[arg-type]
+
+    @classmethod
+    def from_wire(cls, pairs: Pairs) -> Self:
+        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+        return cls(**{key: value for key, value in pairs if key in known})
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo(Record):
+    """A file of the tree.  Times are seconds since 1970, UTC; `hash` is the SHA-256 in hexadecimal."""
+
+    path: str
+    type: str
+    size: int
+    hash: str
+    generation: int  # rises by one with each overwrite
+    copies: int  # copies wanted
+    live: int  # copies on storages that count now
+    storages: tuple[str, ...]  # names of the storages that hold a copy, active ones first
+    created: float
+    modified: float
+    uploader: str
+    source: str  # name of the site or path that it came from
+    offsite: bool = False  # no copy here, but other librarians hold it
+    version: str = ""  # names these very bytes; another after each overwrite
+
+    @property
+    def owed(self) -> int:
+        """Copies that this file should have and has not."""
+        return max(0, self.copies - self.live)
+
+
+@dataclass(frozen=True, slots=True)
+class DirInfo(Record):
+    """A directory of the tree.  `files` (names of its entries) is filled by `stat`, empty in a listing."""
+
+    path: str
+    type: str
+    files: tuple[str, ...]
+    entries: int
+    copies: int | None  # copies for new files in it; None: as in the directory above
+    created: float
+    modified: float
+
+
+@dataclass(frozen=True, slots=True)
+class StorageInfo(Record):
+    """A storage as the nameserver sees it.  Sizes are bytes."""
+
+    name: str
+    addr: tuple[str, int]
+    free: int
+    capacity: int
+    state: str  # active, checking, held (safe mode), grace (just lost), down
+    used: int
+    reserved: int
+    files: int
+    zone: str
+    since: float  # when it came into this state
+    held_because: str = ""
+    certificate_expires: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SiteInfo(Record):
+    """The state of the whole site, for the head of `du`."""
+
+    site: str
+    files: int
+    directories: int
+    size: int  # bytes of all files, each counted once
+    owed: int  # files that have fewer copies than they should
+    uploads: int  # in flight now
+    epoch: int
+    warnings: tuple[str, ...] = ()
+
+
+Entry: TypeAlias = FileInfo | DirInfo
+
+
+def entry_from_wire(pairs: Pairs) -> Entry:
+    """FileInfo or DirInfo, as the record's `type` says."""
+    kind = dict(pairs)["type"]
+    return FileInfo.from_wire(pairs) if kind == FILE else DirInfo.from_wire(pairs)

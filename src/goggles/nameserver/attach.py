@@ -1,0 +1,315 @@
+"""Storages come and go: upgrade, self-check in four steps, activate, heartbeat, loss.
+
+Law: a storage counts only after its self-check; what it holds is compared with the tree in batches, and the
+answers travel as orders, in the same stream as all others, so that they can not overtake a rename.  Each order
+names the version it means: an answer that comes late hits nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from goggles.contracts import orders
+from goggles.contracts.orders import Held, StorageHello, Welcome
+from goggles.errors import Conflict, NotADirectory, NotFound, Stale
+from goggles.nameserver.courier import Courier
+from goggles.nameserver.decisions import Transaction
+from goggles.nameserver.inspection import Inspector
+from goggles.nameserver.judging import IdSet, Tally, Verdict
+from goggles.nameserver.roster import Node
+from goggles.nameserver.site import Site
+from goggles.nameserver.states import CONNECTED, READABLE, Event, NodeState
+from goggles.nameserver.writing import Writing
+from goggles.pki.identity import Identity
+from goggles.wire.dial import Address
+
+log = logging.getLogger(__name__)
+PAGE = 500
+
+
+@dataclass(slots=True)
+class Check:
+    """A self-check under way."""
+
+    tally: Tally
+    adopt: bool = False
+    seen: IdSet = field(default_factory=IdSet)
+
+
+class Attachment:
+    """The nameserver's side of every storage's attachment."""
+
+    def __init__(self, site: Site, writing: Writing, courier: Courier) -> None:
+        self._site = site
+        self._writing = writing
+        self._courier = courier
+        self._checks: dict[str, Check] = {}  # by session; guarded by the global lock
+        self._accepted: dict[str, bool] = {}  # storage name: adopt too; guarded by the global lock
+
+    def load(self) -> None:
+        """At start: the storages that the database remembers, as if just lost."""
+        site = self._site
+        with site.look() as tree:
+            used = tree.used_by_storage()
+            for row in tree.storages():
+                files, size = used.get(row.id, (0, 0))
+                node = Node(row.id, row.name, row.storage_id, Address(row.host, row.port), row.zone, row.capacity)
+                node.used, node.files, node.draining = size, files, row.draining
+                node.state = NodeState.GRACE if row.counted else NodeState.DOWN
+                node.since, node.since_mono = site.clock.now(), site.clock.monotonic()
+                site.roster.add(node)
+
+    # --- step 1 ----------------------------------------------------------------------------
+
+    def upgrade(self, hello: StorageHello, identity: Identity) -> Welcome:
+        """A storage presents itself.  Its address is dialled back before it is believed."""
+        site = self._site
+        self._refuse_foreign(hello, identity)
+        address = Address(hello.host, hello.port)
+        peer = self._courier.dial(address, hello.name)
+        session = secrets.token_hex(16)
+        try:
+            node = site.decisions.run(lambda tx: self._enroll(tx, hello, address))
+            with site.decisions.lock:
+                self._open(node, hello, session)
+        except BaseException:
+            peer.close()
+            raise
+        self._courier.serve(node, peer, session)
+        log.info("storage %s at %s: self-check begins", node.name, address, extra={"storage": node.name})
+        return Welcome(
+            session,
+            site.site_id,
+            site.name,
+            node.storage_id,
+            site.epoch.number,
+            site.epoch.token,
+            site.grant_key,
+            site.policy.heartbeat,
+        )
+
+    def _refuse_foreign(self, hello: StorageHello, identity: Identity) -> None:
+        if identity.name != hello.name:
+            raise Conflict(
+                f"a storage that calls itself {hello.name!r} shows the certificate of {identity.name!r}",
+                "give the storage the name of its certificate with --name",
+            )
+        if hello.site_id and hello.site_id != self._site.site_id:
+            raise Conflict(
+                f"the folder of storage {hello.name} belongs to another site ({hello.site_id})",
+                "check --ns_hostname and --rootpath; to give the folder to this site, empty it first",
+            )
+
+    def _enroll(self, tx: Transaction, hello: StorageHello, address: Address) -> Node:
+        """Lock held.  The storage's row and node; Conflict where name or folder belong to another that is up."""
+        site = self._site
+        for other in site.roster.all():
+            same_name, same_folder = other.name == hello.name, other.storage_id == hello.storage_id
+            if same_name and not same_folder and other.state in CONNECTED:
+                raise Conflict(f"another storage called {hello.name} is connected", "names must be unique: choose another --name")
+            if same_folder and not same_name:
+                raise Conflict(
+                    f"this folder belongs to storage {other.name}, not to {hello.name}",
+                    "a storage's folder may not be copied or shared; use an empty one",
+                )
+        row = tx.tree.enroll_storage(
+            name=hello.name,
+            storage_id=hello.storage_id,
+            host=address.host,
+            port=address.port,
+            capacity=hello.capacity,
+            zone=hello.zone,
+        )
+        node = site.roster.find(hello.name)
+        return node or Node(row.id, row.name, row.storage_id, address, row.zone, row.capacity)
+
+    def _open(self, node: Node, hello: StorageHello, session: str) -> None:
+        """Lock held."""
+        site = self._site
+        if node.storage_id != hello.storage_id:
+            log.warning("storage %s comes with another folder than before", node.name)
+        if node.session:
+            self._leave(node, "it connected anew")
+        site.roster.add(node)
+        node.storage_id, node.address, node.zone = hello.storage_id, Address(hello.host, hello.port), hello.zone
+        node.capacity, node.disk_free = hello.capacity, hello.disk_free
+        node.certificate_expires = hello.certificate_expires
+        node.move(Event.UPGRADE, site.clock.now(), site.clock.monotonic())
+        node.beat = site.clock.monotonic()
+        site.roster.open_session(node, session)
+        known = hello.epoch == 0 or site.database.knows_epoch(hello.epoch, hello.epoch_token)
+        tally = Tally(epoch_known=known, accepted=node.name in self._accepted)
+        self._checks[session] = Check(tally, adopt=self._accepted.get(node.name, False))
+
+    # --- steps 2 and 3 ---------------------------------------------------------------------
+
+    def inventory(self, session: str, batch: Sequence[Held]) -> tuple[int, ...]:
+        """Compare a batch with the tree; the places in it of what will be quarantined if that is safe."""
+
+        def decide(tx: Transaction) -> tuple[int, ...]:
+            node, check = self._checking(session)
+            inspector = Inspector(self._site, tx, node, check.seen, adopt=check.adopt)
+            verdicts = inspector.inspect(batch)
+            tx.on_commit(lambda: [check.tally.count(h, v) for h, v in zip(batch, verdicts, strict=True)] and None)
+            return tuple(place for place, verdict in enumerate(verdicts) if verdict in (Verdict.REMOVED, Verdict.UNKNOWN))
+
+        return self._site.decisions.run(decide)
+
+    def walk_tree(self, session: str, after: int) -> int:
+        """Have the next page of the tree's directories made; where to go on, or -1."""
+
+        def decide(tx: Transaction) -> int:
+            node, _ = self._checking(session)
+            page = tx.tree.directories(after, PAGE)
+            for _, path in page:
+                tx.on_commit(lambda path=path: node.order(orders.mkdir(path)))  # type: ignore[misc]
+            return page[-1][0] if len(page) == PAGE else -1
+
+        return self._site.decisions.run(decide)
+
+    def verdict(self, session: str) -> tuple[str, str]:
+        """After the inventory: ("go", "") or ("held", why)."""
+        with self._site.decisions.lock:
+            node, check = self._checking(session)
+            why = check.tally.suspicion()
+            if not why:
+                return "go", ""
+            node.held_because = why
+            node.move(Event.HOLD, self._site.clock.now(), self._site.clock.monotonic())
+        log.warning(
+            "storage %s is held in safe mode: %s; nothing is quarantined until: accept %s (or restoretree %s)",
+            node.name,
+            why,
+            node.name,
+            node.name,
+        )
+        self._settle(node, check)
+        return "held", why
+
+    def condemned(self, session: str, batch: Sequence[Held]) -> None:
+        """What the inventory condemned, once more against the tree as it is now; what is still unknown goes."""
+
+        def decide(tx: Transaction) -> None:
+            node, check = self._checking(session)
+            Inspector(self._site, tx, node, check.seen, adopt=False).condemn(batch)
+
+        self._site.decisions.run(decide)
+
+    # --- step 4 ----------------------------------------------------------------------------
+
+    def activate(self, session: str) -> None:
+        """The self-check is done: the storage counts, takes writes, and missing copies are planned."""
+        site = self._site
+        with site.decisions.lock:
+            node, check = self._checking(session)
+        self._settle(node, check)
+
+        def decide(tx: Transaction) -> None:
+            self._checking(session)
+            tx.tree.set_counted(node.id, True)
+            tx.on_commit(lambda: self._activated(node))
+
+        site.decisions.run(decide)
+        log.info("storage %s is active: %d files, %d bytes free", node.name, node.files, node.free)
+
+    def _activated(self, node: Node) -> None:
+        site = self._site
+        node.held_because = ""
+        node.move(Event.ACTIVATE, site.clock.now(), site.clock.monotonic())
+        self._checks.pop(node.session, None)
+        self._accepted.pop(node.name, None)
+        site.sweeps.append(node.id)
+        site.wake_repair.set()
+
+    def _settle(self, node: Node, check: Check) -> None:
+        """Drop the instances that the tree believed in and the storage does not have; count what it has."""
+        after = 0
+        while True:
+
+            def decide(tx: Transaction, after: int = after) -> tuple[int, list[int]]:
+                page = tx.tree.instances_on(node.id, after, PAGE)
+                gone = [entry for entry in page if entry not in check.seen]
+                tx.tree.drop_instances(node.id, gone)
+                return (page[-1] if len(page) == PAGE else -1), gone
+
+            after, gone = self._site.decisions.run(decide)
+            self._site.reconsider.extend(gone)
+            if gone:
+                log.warning("storage %s misses %d files that it should have", node.name, len(gone))
+            if after < 0:
+                break
+        with self._site.look() as tree:
+            files, size = tree.used_by_storage().get(node.id, (0, 0))
+        node.files, node.used = files, size
+
+    def _checking(self, session: str) -> tuple[Node, Check]:
+        node, check = self._site.roster.by_session(session), self._checks.get(session)
+        if node is None or check is None or node.state is not NodeState.CHECKING:
+            raise Stale("this session of the storage is over", "upgrade again")
+        return node, check
+
+    # --- from then on ----------------------------------------------------------------------
+
+    def heartbeat(self, session: str, disk_free: int, uploads: Sequence[str]) -> str:
+        """A sign of life of the storage and of the uploads that run through it; answers the storage's state."""
+        with self._site.decisions.lock:
+            node = self._site.roster.by_session(session)
+            if node is None:
+                raise Stale("this session of the storage is over", "upgrade again")
+            node.beat, node.disk_free = self._site.clock.monotonic(), disk_free
+            self._writing.alive(uploads)
+            return node.state.value
+
+    def lost(self, session: str, why: str) -> None:
+        """The connection with a storage broke, or it is silent."""
+        with self._site.decisions.lock:
+            node = self._site.roster.by_session(session)
+            if node is not None:
+                log.warning("storage %s lost: %s", node.name, why, extra={"storage": node.name})
+                self._leave(node, why)
+
+    def _leave(self, node: Node, why: str) -> None:
+        """Lock held."""
+        site = self._site
+        self._checks.pop(node.session, None)
+        site.roster.close_session(node)
+        node.move(Event.LOSE, site.clock.now(), site.clock.monotonic())
+        for upload in site.uploads.on(node.id):
+            if upload.entry:
+                self._writing.release(upload.id)
+        site.sweeps.append(node.id)
+        site.wake_repair.set()
+
+    def accept(self, name: str, adopt: bool) -> str:
+        """An administrator trusts the tree (adopt: the storage): the self-check runs again without safe mode."""
+        with self._site.decisions.lock:
+            node = self._site.roster.need(name)
+            if node.state is not NodeState.HELD:
+                raise Conflict(f"storage {name} is {node.state}, not in safe mode", "there is nothing to accept")
+            self._accepted[name] = adopt
+            node.order(orders.recheck())
+            return node.held_because
+
+    def set_draining(self, name: str, on: bool) -> None:
+        """Empty a storage for retirement, or use it again."""
+
+        def decide(tx: Transaction) -> Node:
+            node = self._site.roster.need(name)
+            tx.tree.set_draining(node.id, on)
+            tx.on_commit(lambda: setattr(node, "draining", on))
+            return node
+
+        node = self._site.decisions.run(decide)
+        self._site.sweeps.append(node.id)
+        self._site.wake_repair.set()
+
+    def check_copy(self, path: str, storage: str) -> None:
+        """Raise unless `storage` is one that can be asked to verify a copy now."""
+        node = self._site.roster.need(storage)
+        if node.state not in READABLE:
+            raise NotFound(f"storage {storage} is {node.state}")
+        if not path.startswith("/"):
+            raise NotADirectory(path)

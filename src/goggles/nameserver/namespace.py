@@ -1,0 +1,238 @@
+"""Files and directories: what users ask of the tree.
+
+Law: looking (ls, stat, ...) reads a snapshot and takes no lock; changing (mkdir, rm, ...) is one decision, and
+the storages are told afterwards, in the order of the decisions.  A request id that comes twice is answered with
+the first answer, so a caller that lost an answer may ask again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+
+from goggles.contracts import orders
+from goggles.contracts.data import MAX_COPIES
+from goggles.contracts.records import DIRECTORY, FILE, DirInfo, FileInfo, SiteInfo, StorageInfo, Value
+from goggles.contracts.records import Entry as EntryInfo
+from goggles.errors import BadRequest, NotADirectory
+from goggles.nameserver.decisions import Transaction
+from goggles.nameserver.replication import Standing
+from goggles.nameserver.site import Site
+from goggles.nameserver.tree import Entry, Tree
+from goggles.paths import DfsPath, join, parse
+
+MAX_LISTING = 10_000
+
+
+class Namespace:
+    """The users' view of the tree."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    # --- looking ---------------------------------------------------------------------------
+
+    def stat(self, path: str) -> EntryInfo:
+        wanted = parse(path)
+        with self._site.look() as tree:
+            entry = tree.need(wanted)
+            if entry.is_dir:
+                names = tuple(e.name for e in tree.listing(wanted, "", MAX_LISTING))
+                return self._dir_info(tree, entry, wanted, names)
+            return self._file_infos(tree, [(entry, wanted)])[0]
+
+    def listing(self, path: str, after: str = "", limit: int = MAX_LISTING) -> list[EntryInfo]:
+        """A page of the entries of a directory, in byte order of their names; a file lists itself."""
+        if not 0 < limit <= MAX_LISTING:
+            raise BadRequest(f"a page may have 1 to {MAX_LISTING} entries, not {limit}")
+        wanted = parse(path)
+        with self._site.look() as tree:
+            entry = tree.need(wanted)
+            if not entry.is_dir:
+                return list(self._file_infos(tree, [(entry, wanted)]))
+            return self._infos(tree, wanted, tree.listing(wanted, after, limit))
+
+    def find(self, path: str) -> Entry | None:
+        with self._site.look() as tree:
+            return tree.find(parse(path))
+
+    def names(self, path: str, after: str = "", limit: int = MAX_LISTING) -> tuple[str, ...]:
+        with self._site.look() as tree:
+            wanted = parse(path)
+            if not tree.need(wanted).is_dir:
+                raise NotADirectory(f"{wanted} is a file")
+            return tuple(e.name for e in tree.listing(wanted, after, limit))
+
+    def locations(self, path: str) -> list[StorageInfo]:
+        """The storages that hold a copy of the file, readable ones first."""
+        with self._site.look() as tree:
+            entry = tree.need_file(parse(path))
+            holders = tree.instances_of([entry.id]).get(entry.id, [])
+        nodes = [self._site.roster.get(holder) for holder in holders]
+        return [node.info() for node in sorted(nodes, key=lambda n: (n.standing is not Standing.LIVE, n.name))]
+
+    def du(self) -> tuple[SiteInfo, list[StorageInfo]]:
+        site = self._site
+        with site.look() as tree:
+            files, directories, size = tree.totals()
+            owed = tree.owed_count()
+        infos = [node.info() for node in site.roster.all()]
+        warnings = tuple(warning for info in infos for warning in self._warnings(info))
+        return SiteInfo(site.name, files, directories, size, owed, len(site.uploads), site.epoch.number, warnings), infos
+
+    def _warnings(self, info: StorageInfo) -> Iterable[str]:
+        if info.state == "held":
+            yield f"storage {info.name} is in safe mode: {info.held_because}"
+        days = (info.certificate_expires - self._site.clock.now()) / 86_400
+        if info.certificate_expires and days < 30:
+            yield f"the certificate of storage {info.name} expires in {max(0, int(days))} days"
+
+    # --- changing --------------------------------------------------------------------------
+
+    def mkdir(self, path: str, parents: bool, exist_ok: bool, request: str) -> tuple[Value, ...]:
+        """The directories made."""
+        wanted = parse(path)
+
+        def decide(tx: Transaction) -> tuple[Value, ...]:
+            made = tx.tree.mkdir(wanted, parents=parents, exist_ok=exist_ok)
+            for directory in made:
+                self._tell_all(tx, orders.mkdir(directory))
+            return tuple(made)
+
+        return self._once(request, decide)
+
+    def rmdir(self, path: str, recursive: bool, request: str) -> tuple[Value, ...]:
+        wanted = parse(path)
+
+        def decide(tx: Transaction) -> tuple[Value, ...]:
+            if recursive:
+                tx.tree.remove_tree(wanted)
+                self._tell_all(tx, orders.remove_tree(wanted))
+                tx.on_commit(self._trash)
+            else:
+                tx.tree.rmdir(wanted)
+                self._tell_all(tx, orders.rmdir(wanted))
+            return ()
+
+        return self._once(request, decide)
+
+    def rm(self, path: str, request: str) -> tuple[Value, ...]:
+        wanted = parse(path)
+
+        def decide(tx: Transaction) -> tuple[Value, ...]:
+            entry, holders = tx.tree.rm(wanted)
+            self.forget_copies(tx, wanted, entry, holders)
+            tx.on_commit(self._site.wake_repair.set)
+            return ()
+
+        return self._once(request, decide)
+
+    def mv(self, source: str, target: str, request: str) -> tuple[Value, ...]:
+        old, new = parse(source), parse(target)
+
+        def decide(tx: Transaction) -> tuple[Value, ...]:
+            moved = tx.tree.move(old, new)
+            if moved.replaced is not None:
+                self.forget_copies(tx, new, moved.replaced, moved.replaced_holders)
+            if moved.entry.is_dir:
+                self._tell_all(tx, orders.move(old, new))
+            else:
+                self._tell_all(tx, orders.move_file(old, new, moved.entry.version))
+            return ()
+
+        return self._once(request, decide)
+
+    def setrep(self, path: str, copies: int, request: str) -> int:
+        """Set the number of copies of a file, or of a directory (for new files) and all files below; files changed."""
+        if not 1 <= copies <= MAX_COPIES:
+            raise BadRequest(f"a file may have 1 to {MAX_COPIES} copies, not {copies}")
+        wanted = parse(path)
+        entry = self._site.decisions.run(lambda tx: tx.tree.set_copies(wanted, copies))
+        changed, after = (0, 0) if entry.is_dir else (1, 0)
+        while entry.is_dir:
+            ids = self._site.decisions.run(lambda tx, after=after: tx.tree.set_copies_below(entry.id, copies, after, 500))  # type: ignore[misc]
+            if not ids:
+                break
+            changed, after = changed + len(ids), ids[-1]
+            self._site.reconsider.extend(ids)
+        if not entry.is_dir:
+            self._site.reconsider.append(entry.id)
+        self._site.wake_repair.set()
+        return changed
+
+    def forget_copies(self, tx: Transaction, path: DfsPath, entry: Entry, holders: Iterable[int]) -> None:
+        """Tell the storages that held `entry`, which is not in the tree any more, to remove it."""
+        for holder in holders:
+            node = self._site.roster.get(holder)
+
+            def effect(node=node) -> None:  # type: ignore[no-untyped-def]
+                node.used, node.files = node.used - entry.size, node.files - 1
+                node.order(orders.remove(path, entry.version))
+
+            tx.on_commit(effect)
+
+    def _trash(self) -> None:
+        self._site.has_trash = True
+        self._site.wake_repair.set()
+
+    def _tell_all(self, tx: Transaction, order: orders.Order) -> None:
+        for node in self._site.roster.connected():
+            tx.on_commit(lambda node=node: node.order(order))  # type: ignore[misc]
+
+    def _once(self, request: str, decide: Callable[[Transaction], tuple[Value, ...]]) -> tuple[Value, ...]:
+        """Run `decide`; a request id (32 hex digits) that was answered before gets the same answer."""
+
+        def guarded(tx: Transaction) -> tuple[Value, ...]:
+            if not request:
+                return decide(tx)
+            earlier = tx.tree.receipt(request)
+            if earlier is not None:
+                return tuple(json.loads(earlier))
+            answer = decide(tx)
+            tx.tree.add_receipt(request, json.dumps(answer))
+            return answer
+
+        return self._site.decisions.run(guarded)
+
+    # --- records ---------------------------------------------------------------------------
+
+    def _infos(self, tree: Tree, parent: DfsPath, entries: list[Entry]) -> list[EntryInfo]:
+        placed = [(entry, join(parent, entry.name)) for entry in entries]
+        files = iter(self._file_infos(tree, [(entry, path) for entry, path in placed if not entry.is_dir]))
+        counts = tree.count_children([entry.id for entry in entries if entry.is_dir])
+        return [
+            self._dir_info(tree, entry, path, (), counts.get(entry.id, 0)) if entry.is_dir else next(files)
+            for entry, path in placed
+        ]
+
+    def _dir_info(
+        self, tree: Tree, entry: Entry, path: DfsPath, names: tuple[str, ...], count: int | None = None
+    ) -> DirInfo:
+        if count is None:
+            count = tree.count_children([entry.id]).get(entry.id, 0)
+        return DirInfo(path, DIRECTORY, names, count, entry.copies, entry.created, entry.modified)
+
+    def _file_infos(self, tree: Tree, files: list[tuple[Entry, DfsPath]]) -> list[FileInfo]:
+        holders = tree.instances_of([entry.id for entry, _ in files])
+        return [self._file_info(entry, path, holders.get(entry.id, [])) for entry, path in files]
+
+    def _file_info(self, entry: Entry, path: DfsPath, holders: list[int]) -> FileInfo:
+        nodes = sorted(
+            (self._site.roster.get(holder) for holder in holders),
+            key=lambda node: (node.standing is not Standing.LIVE, node.name),
+        )
+        return FileInfo(
+            path=path,
+            type=FILE,
+            size=entry.size,
+            hash=entry.sha256,
+            generation=entry.generation,
+            copies=entry.copies or 0,
+            live=sum(node.standing is Standing.LIVE for node in nodes),
+            storages=tuple(node.name for node in nodes),
+            created=entry.created,
+            modified=entry.modified,
+            uploader=entry.uploader,
+            source=entry.source,
+            version=entry.version,
+        )

@@ -1,0 +1,66 @@
+"""Orders that wait to be carried to one storage.
+
+Law: first in, first out; the number that `push` returns is the order's place, counted from 1 in each session.
+Pushed with the global lock held (so that orders stand in the order of the decisions), taken by the courier.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from goggles.contracts.orders import Order
+from goggles.contracts.records import Value
+
+MAX_WAITING = 200_000
+Report = Callable[[tuple[Value, ...]], None]
+
+
+@dataclass(slots=True)
+class Entry:
+    """An order, and who wants to know what came of it."""
+
+    order: Order
+    report: Report | None = None
+
+
+@dataclass(eq=False)
+class Outbox:
+    """The orders of one session of one storage."""
+
+    session: str
+    last: int = 0  # number of the last order pushed
+    taken: int = 0
+    closed: bool = False
+    _entries: deque[Entry] = field(default_factory=deque)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def push(self, order: Order, report: Report | None = None) -> int:
+        """Queue `order`; its number.  Where far too many wait, the outbox closes (the storage has to check itself again)."""
+        with self._changed:
+            self.last += 1
+            if len(self._entries) >= MAX_WAITING:
+                self.closed = True
+            self._entries.append(Entry(order, report))
+            self._changed.notify()
+            return self.last
+
+    def take(self, most: int, seconds: float) -> tuple[int, list[Entry]]:
+        """(number of the first, up to `most` entries), waiting up to `seconds` for any."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._entries or self.closed, seconds)
+            batch = [self._entries.popleft() for _ in range(min(most, len(self._entries)))]
+            first = self.taken + 1
+            self.taken += len(batch)
+            return first, batch
+
+    def close(self) -> list[Entry]:
+        """No more orders will be carried; answers those that were not."""
+        with self._changed:
+            self.closed = True
+            left = list(self._entries)
+            self._entries.clear()
+            self._changed.notify_all()
+            return left

@@ -1,0 +1,338 @@
+"""Copies that are owed are made, surplus ones are trimmed, what is over is cleaned up.
+
+Law: one thread drives it; each step is a short decision, so that repair never holds the lock for long.  What is
+owed is written in the database with the change that made it so; this thread only has to be told where to look
+again: storages that came or went (`sweeps`) and single files (`reconsider`).  Nothing is planned in the first
+moments after a start, while storages are still coming back.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from dataclasses import dataclass
+
+from goggles.contracts import orders
+from goggles.contracts.grants import READ
+from goggles.contracts.orders import PullOrder
+from goggles.errors import BadRequest, GogglesError
+from goggles.nameserver.attach import Attachment
+from goggles.nameserver.decisions import Transaction
+from goggles.nameserver.placement import choose
+from goggles.nameserver.replication import Assessment, Copy, Standing, assess
+from goggles.nameserver.roster import Node
+from goggles.nameserver.site import Site
+from goggles.nameserver.states import CONNECTED, READABLE, Event, NodeState
+from goggles.nameserver.tree import Entry
+from goggles.nameserver.uploads import Upload
+from goggles.nameserver.writing import Writing
+from goggles.pki.identity import Identity
+from goggles.roles import Role
+
+log = logging.getLogger(__name__)
+PIECE = 500
+SILENCE = 5.0  # heartbeats that may be missed
+RETRY = 10.0  # seconds until a failed repair is tried again
+KEEP_TOMBSTONES = 30 * 86_400.0
+KEEP_RECEIPTS = 86_400.0
+HOUSEKEEPING = 600.0
+
+
+@dataclass(slots=True)
+class Sweep:
+    """All files of one storage are looked at again, in pieces."""
+
+    storage: int
+    after: int = 0
+
+
+class Repair:
+    """Run `step` again and again; `run` does so in a thread until the site stops."""
+
+    def __init__(self, site: Site, writing: Writing, attachment: Attachment) -> None:
+        self._site = site
+        self._writing = writing
+        self._attachment = attachment
+        self._sweeps: dict[int, Sweep] = {}
+        self._failed: dict[int, float] = {}  # entry id: monotonic time before which it is not tried again
+        self._housekeeping = 0.0
+
+    def run(self) -> None:
+        while not self._site.stopping.is_set():
+            try:
+                busy = self.step()
+            except GogglesError as error:
+                log.error("repair: %s", error)
+                busy = False
+            except Exception:
+                log.exception("repair failed; it goes on")
+                busy = False
+            if not busy:
+                self._site.clock.wait(self._site.wake_repair, 0.5)
+                self._site.wake_repair.clear()
+
+    def step(self) -> bool:
+        """One round; True where there is more to do at once."""
+        self._writing.expire()
+        self._watch_nodes()
+        busy = self._tidy()
+        if self._settling():
+            return busy
+        return any([self._sweep(), self._reconsider(), self._plan(), busy])
+
+    # --- time passes -----------------------------------------------------------------------
+
+    def _watch_nodes(self) -> None:
+        """Silent storages are lost, lost ones stop counting after the grace time."""
+        site, now = self._site, self._site.clock.monotonic()
+        for node in site.roster.all():
+            if node.state in CONNECTED and node.beat + SILENCE * site.policy.heartbeat < now:
+                self._attachment.lost(node.session, "no heartbeat")
+            if node.state is NodeState.GRACE and node.since_mono + site.policy.grace < now:
+                self._expire(node)
+
+    def _expire(self, node: Node) -> None:
+        site = self._site
+
+        def decide(tx: Transaction) -> None:
+            if node.state is NodeState.GRACE:
+                tx.tree.set_counted(node.id, False)
+                tx.on_commit(lambda: node.move(Event.EXPIRE, site.clock.now(), site.clock.monotonic()))
+
+        site.decisions.run(decide)
+        site.sweeps.append(node.id)
+        log.warning("storage %s has been away for %g s: its copies do not count any more", node.name, site.policy.grace)
+
+    def _settling(self) -> bool:
+        """True in the first moments after a start while storages that were there are not back yet."""
+        site = self._site
+        young = site.clock.monotonic() < site.started + site.policy.grace
+        waiting = (NodeState.GRACE, NodeState.CHECKING)
+        return young and any(node.before is NodeState.DOWN and node.state in waiting for node in site.roster.all())
+
+    def _tidy(self) -> bool:
+        """A piece of the trash; old tombstones and receipts now and then."""
+        site, now = self._site, self._site.clock.monotonic()
+        dropped = site.decisions.run(self._purge) if site.has_trash else 0
+        if now >= self._housekeeping:
+            self._housekeeping = now + HOUSEKEEPING
+            wall = site.clock.now()
+            site.decisions.run(lambda tx: tx.tree.prune_tombstones(wall - KEEP_TOMBSTONES))
+            site.decisions.run(lambda tx: tx.tree.prune_receipts(wall - KEEP_RECEIPTS))
+        return bool(dropped)
+
+    def _purge(self, tx: Transaction) -> int:
+        purged = tx.tree.purge_trash(PIECE)
+
+        def effect() -> None:
+            for storage, (files, size) in purged.freed.items():
+                node = self._site.roster.get(storage)
+                node.files, node.used = node.files - files, node.used - size
+            self._site.has_trash = purged.rows > 0
+
+        tx.on_commit(effect)
+        return purged.rows
+
+    # --- what is owed ----------------------------------------------------------------------
+
+    def _sweep(self) -> bool:
+        """A piece of each sweep."""
+        while self._site.sweeps:
+            storage = self._site.sweeps.popleft()
+            self._sweeps[storage] = Sweep(storage)
+        for sweep in list(self._sweeps.values()):
+            with self._site.look() as tree:
+                page = tree.instances_on(sweep.storage, sweep.after, PIECE)
+            self._assess(page)
+            if len(page) < PIECE:
+                del self._sweeps[sweep.storage]
+            else:
+                sweep.after = page[-1]
+        return bool(self._sweeps)
+
+    def _reconsider(self) -> bool:
+        pending = self._site.reconsider
+        self._assess([pending.popleft() for _ in range(min(PIECE, len(pending)))])
+        return bool(pending)
+
+    def _assess(self, entries: list[int]) -> None:
+        """Write down what is owed for these files, and trim what is over."""
+        if entries:
+            self._site.decisions.run(lambda tx: self._assess_in(tx, entries))
+
+    def _assess_in(self, tx: Transaction, entries: list[int]) -> None:
+        files = tx.tree.files(entries)
+        owed = tx.tree.owed_among(entries)
+        for entry, holders in files:
+            found = self.assess(entry, holders)
+            if found.missing and owed.get(entry.id) != found.live:
+                tx.tree.set_owed(entry.id, found.live)
+            elif not found.missing and entry.id in owed:
+                tx.tree.clear_owed(entry.id)
+            for storage in found.surplus:
+                self._trim(tx, entry, self._site.roster.get(storage))
+
+    def assess(self, entry: Entry, holders: list[int]) -> Assessment:
+        return assess(entry.copies or 1, [self._copy(self._site.roster.get(holder)) for holder in holders])
+
+    def _copy(self, node: Node) -> Copy:
+        return Copy(node.id, node.standing, node.zone, node.used / max(1, node.capacity))
+
+    def _trim(self, tx: Transaction, entry: Entry, node: Node) -> None:
+        path = tx.tree.path_of(entry.id)
+        if path is None:
+            return
+        tx.tree.drop_instances(node.id, [entry.id])
+
+        def effect() -> None:
+            node.used, node.files = node.used - entry.size, node.files - 1
+            node.order(orders.remove(path, entry.version))
+
+        tx.on_commit(effect)
+
+    # --- making copies ---------------------------------------------------------------------
+
+    def _plan(self) -> bool:
+        """Start repairs, fewest copies first, as many as the storages may have under way."""
+        site, now = self._site, self._site.clock.monotonic()
+        room = [n for n in site.roster.all() if n.state is NodeState.ACTIVE and n.pulls < site.policy.repair_streams]
+        if not room:
+            return False
+        self._failed = {entry: when for entry, when in self._failed.items() if when > now}
+        busy = set(site.uploads.pulls) | set(self._failed)
+        with site.look() as tree:
+            entries = tree.owed_first(64, skip=busy)
+        started = [site.decisions.run(lambda tx, e=entry: self._plan_one(tx, e)) for entry in entries]  # type: ignore[misc]
+        return any(started)
+
+    def _plan_one(self, tx: Transaction, entry_id: int) -> bool:
+        found = tx.tree.files([entry_id])
+        if not found:
+            tx.tree.clear_owed(entry_id)
+            return False
+        entry, holders = found[0]
+        if not self.assess(entry, holders).missing:
+            tx.tree.clear_owed(entry_id)
+            return False
+        sources = [n for n in map(self._site.roster.get, holders) if n.state in READABLE]
+        target = self._target(entry, holders)
+        path = tx.tree.path_of(entry.id)
+        if not sources or target is None or path is None:
+            self._failed[entry_id] = self._site.clock.monotonic() + RETRY
+            return False
+        source = min(sources, key=lambda node: node.pulls)
+        tx.on_commit(lambda: self._send(entry, path, source, target))
+        return True
+
+    def _target(self, entry: Entry, holders: list[int]) -> Node | None:
+        roster = self._site.roster
+        limit = self._site.policy.repair_streams
+        candidates = [c for c in roster.candidates() if roster.get(c.id).pulls < limit]
+        counted = [h for h in holders if roster.get(h).standing in (Standing.LIVE, Standing.GRACE)]
+        zones = [roster.get(holder).zone for holder in counted]
+        chosen = choose(
+            candidates, size=entry.size, count=1, chance=self._site.chance, taken=holders, taken_zones=zones
+        )
+        return roster.get(chosen[0]) if chosen else None
+
+    def _send(self, entry: Entry, path: str, source: Node, target: Node) -> None:
+        """After the commit, lock held."""
+        site, token = self._site, secrets.token_hex(16)
+        lease = site.clock.monotonic() + site.policy.lease
+        upload = Upload(token, 0, "", entry.size, 1, "", (target.id,), lease, entry.version, entry=entry.id)
+        site.uploads.add(upload)
+        target.reserved += entry.size
+        target.pulls += 1
+        holder = Identity(site.dialer.contexts.identity.site, Role.STORAGE, target.name).uri
+        pull = PullOrder(
+            upload=token,
+            path=path,
+            version=entry.version,
+            size=entry.size,
+            hash=entry.sha256,
+            source=source.name,
+            host=source.address.host,
+            port=source.address.port,
+            grant=site.grant(READ, entry.version, path, entry.size, source, holder),
+            after=source.outbox.last if source.outbox else 0,
+        )
+        target.order(orders.pull(pull))
+        log.info("copying %s from %s to %s", path, source.name, target.name, extra={"path": path})
+
+    def pulled(self, session: str, upload: str, size: int, sha256: str) -> str:
+        """A storage has staged a copy that it was told to make.  Answers keep or discard."""
+
+        def decide(tx: Transaction) -> str:
+            node = self._site.roster.by_session(session)
+            pull = self._site.uploads.get(upload)
+            if node is None or pull is None or not pull.entry:
+                return "discard"
+            tx.on_commit(lambda: self._finish(upload, node))
+            found = tx.tree.files([pull.entry])
+            path = tx.tree.path_of(pull.entry) if found else None
+            if path is None or (found[0][0].version, size, sha256) != (pull.version, pull.size, found[0][0].sha256):
+                return "discard"
+            entry, holders = found[0]
+            if node.id not in holders:
+                tx.tree.add_instances(node.id, {entry.id: entry.size})
+            tx.on_commit(lambda: self._arrived(node, upload, path, entry))
+            if not self.assess(entry, [*holders, node.id]).missing:
+                tx.tree.clear_owed(entry.id)
+            return "keep"
+
+        return self._site.decisions.run(decide)
+
+    def _arrived(self, node: Node, upload: str, path: str, entry: Entry) -> None:
+        node.used, node.files = node.used + entry.size, node.files + 1
+        node.order(orders.publish(upload, path, entry.version, entry.generation))
+        self._site.reconsider.append(entry.id)
+
+    def _finish(self, upload: str, node: Node) -> None:
+        """Lock held."""
+        if self._site.uploads.get(upload) is not None:
+            self._writing.release(upload, keep=[node.id])
+        self._site.wake_repair.set()
+
+    def pull_failed(self, session: str, upload: str, message: str) -> None:
+        """A storage could not make a copy that it was told to make."""
+        site = self._site
+        with site.decisions.lock:
+            pull, node = site.uploads.get(upload), site.roster.by_session(session)
+            if pull is None or node is None or not pull.entry:
+                return
+            self._failed[pull.entry] = site.clock.monotonic() + RETRY
+            self._writing.release(upload)
+        log.warning("a copy could not be made on %s: %s", node.name, message[:500])
+
+    def report_bad(self, path: str, version: str, storage: str) -> None:
+        """A reader got wrong bytes from this storage: have it look; a bad copy goes and is owed."""
+        node = self._site.roster.need(storage)
+        if len(version) != 32:
+            raise BadRequest("a version has 32 hexadecimal digits")
+        node.order(orders.check(path, version), lambda result: self.checked(node, path, version, result))
+
+    def checked(self, node: Node, path: str, version: str, result: tuple[object, ...]) -> None:
+        """What a storage found when it read a copy again: a bad one goes and is owed."""
+        if result[0] != "bad":
+            return
+        log.error("storage %s has a bad copy of %s", node.name, path, extra={"path": path, "storage": node.name})
+        self._site.decisions.run(lambda tx: self._drop_bad(tx, node, path, version))
+
+    def _drop_bad(self, tx: Transaction, node: Node, path: str, version: str) -> None:
+        entry = tx.tree.by_versions([version]).get(version)
+        if entry is None:
+            return
+        tx.tree.drop_instances(node.id, [entry.id])
+
+        def effect() -> None:
+            node.used, node.files = node.used - entry.size, node.files - 1
+            node.order(orders.quarantine(path, version))
+            self._site.reconsider.append(entry.id)
+            self._site.wake_repair.set()
+
+        tx.on_commit(effect)
+
+    def order_failed(self, node: Node, order: tuple[object, ...], message: str) -> None:
+        """An order that a storage could not carry out: what it says it has is compared with the tree again."""
+        if order[0] in ("publish", "move", "move_file", "remove", "stamp"):
+            node.order(orders.recheck())

@@ -1,0 +1,146 @@
+"""The storages, as the nameserver sees them now: state, room, orders waiting.
+
+Law: changed with the global lock held; what it says of room is books (published, staged, reserved), never a
+guess.  Readers without the lock take `view`, a copy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from goggles.contracts.orders import Order
+from goggles.contracts.records import StorageInfo
+from goggles.errors import NotFound
+from goggles.nameserver.outbox import Outbox, Report
+from goggles.nameserver.placement import Candidate
+from goggles.nameserver.replication import Standing
+from goggles.nameserver.states import CONNECTED, READABLE, Event, NodeState, advance
+from goggles.wire.dial import Address
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """One storage.  Sizes are bytes; `beat` and `since_mono` are monotonic seconds."""
+
+    id: int
+    name: str
+    storage_id: str
+    address: Address
+    zone: str
+    capacity: int
+    state: NodeState = NodeState.DOWN
+    session: str = ""
+    outbox: Outbox | None = None
+    used: int = 0
+    reserved: int = 0
+    files: int = 0
+    disk_free: int = 1 << 62
+    since: float = 0.0
+    since_mono: float = 0.0
+    beat: float = 0.0
+    held_because: str = ""
+    certificate_expires: float = 0.0
+    draining: bool = False
+    pulls: int = 0  # repairs under way to it
+    before: NodeState = field(default=NodeState.DOWN)
+
+    def __repr__(self) -> str:
+        return f"<Node {self.name} {self.state} used {self.used} of {self.capacity}, {self.reserved} reserved>"
+
+    @property
+    def free(self) -> int:
+        """Bytes that a new copy may have; never more than the disk itself had at the last heartbeat."""
+        return max(0, min(self.capacity - self.used, self.disk_free) - self.reserved)
+
+    @property
+    def standing(self) -> Standing:
+        if self.state is NodeState.DOWN:
+            return Standing.GONE
+        if self.state in READABLE:
+            return Standing.LEAVING if self.draining else Standing.LIVE
+        return Standing.GRACE
+
+    def move(self, event: Event, now: float, mono: float) -> None:
+        """Apply `event`; Conflict where the table does not allow it."""
+        state = advance(self.state, event)
+        if state is not self.state:
+            self.before, self.state, self.since, self.since_mono = self.state, state, now, mono
+
+    def order(self, order: Order, report: Report | None = None) -> None:
+        """Queue an order, if it is connected (else it learns of the change in its self-check)."""
+        if self.outbox is not None and self.state in CONNECTED:
+            self.outbox.push(order, report)
+
+    def info(self) -> StorageInfo:
+        return StorageInfo(
+            name=self.name,
+            addr=(self.address.host, self.address.port),
+            free=self.free,
+            capacity=self.capacity,
+            state="draining" if self.draining and self.state is NodeState.ACTIVE else self.state.value,
+            used=self.used,
+            reserved=self.reserved,
+            files=self.files,
+            zone=self.zone,
+            since=self.since,
+            held_because=self.held_because,
+            certificate_expires=self.certificate_expires,
+        )
+
+
+class Roster:
+    """All storages that this site has ever had and not retired."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[int, Node] = {}
+        self._names: dict[str, int] = {}
+        self._sessions: dict[str, int] = {}
+
+    def add(self, node: Node) -> None:
+        self._nodes = {**self._nodes, node.id: node}
+        self._names = {**self._names, node.name: node.id}
+
+    def all(self) -> list[Node]:
+        return sorted(self._nodes.values(), key=lambda node: node.name)
+
+    def get(self, node_id: int) -> Node:
+        return self._nodes[node_id]
+
+    def find(self, name: str) -> Node | None:
+        node_id = self._names.get(name)
+        return None if node_id is None else self._nodes[node_id]
+
+    def need(self, name: str) -> Node:
+        node = self.find(name)
+        if node is None:
+            raise NotFound(f"there is no storage {name[:80]!r}", "see the names with: du")
+        return node
+
+    def open_session(self, node: Node, session: str) -> None:
+        self._sessions.pop(node.session, None)
+        node.session, node.outbox = session, Outbox(session)
+        self._sessions[session] = node.id
+
+    def by_session(self, session: str) -> Node | None:
+        node_id = self._sessions.get(session)
+        return None if node_id is None else self._nodes[node_id]
+
+    def close_session(self, node: Node) -> None:
+        self._sessions.pop(node.session, None)
+        if node.outbox is not None:
+            node.outbox.close()
+        node.session, node.outbox = "", None
+
+    def connected(self) -> list[Node]:
+        return [node for node in self._nodes.values() if node.state in CONNECTED]
+
+    def readable(self) -> list[Node]:
+        return [node for node in self._nodes.values() if node.state in READABLE]
+
+    def candidates(self) -> list[Candidate]:
+        """Storages that take new copies."""
+        return [
+            Candidate(node.id, node.zone, node.free, node.capacity)
+            for node in self._nodes.values()
+            if node.state is NodeState.ACTIVE and not node.draining
+        ]

@@ -1,0 +1,73 @@
+"""What all parts of one nameserver share: the database, the lock, the roster, the uploads, the settings.
+
+Law: there is one Site in a process; whatever changes goes through `decisions`, whatever only looks takes a
+snapshot of the database (`look`) and never waits for the lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import secrets
+import threading
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from goggles.clock import Clock
+from goggles.contracts.grants import LIFETIME, Grant
+from goggles.meta.database import Database, Epoch
+from goggles.nameserver.decisions import Decisions
+from goggles.nameserver.dircache import DirCache
+from goggles.nameserver.roster import Node, Roster
+from goggles.nameserver.tree import Tree
+from goggles.nameserver.uploads import Uploads
+from goggles.wire.dial import Dialer
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The numbers an operator may set.  Seconds, but for `copies` and `repair_streams`."""
+
+    copies: int = 2
+    grace: float = 30.0
+    heartbeat: float = 2.0
+    lease: float = 60.0
+    repair_streams: int = 4  # repairs under way to one storage
+
+
+@dataclass(eq=False)
+class Site:
+    """One nameserver's shared state."""
+
+    database: Database
+    epoch: Epoch
+    site_id: str
+    name: str
+    dialer: Dialer
+    clock: Clock
+    policy: Policy
+    cache: DirCache = field(default_factory=DirCache)
+    roster: Roster = field(default_factory=Roster)
+    uploads: Uploads = field(default_factory=Uploads)
+    chance: random.Random = field(default_factory=random.SystemRandom)
+    grant_key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+    reconsider: deque[int] = field(default_factory=deque)  # entry ids whose copies may be too few or too many
+    sweeps: deque[int] = field(default_factory=deque)  # storage ids all of whose files are to be reconsidered
+    has_trash: bool = True  # removed directories wait to be purged
+    wake_repair: threading.Event = field(default_factory=threading.Event)
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.decisions = Decisions(self.database, self.cache, self.clock)
+        self.started = self.clock.monotonic()
+
+    @contextlib.contextmanager
+    def look(self) -> Iterator[Tree]:
+        """The tree as it is now, for reading only."""
+        with self.database.read() as connection:
+            yield Tree(connection, self.cache, self.clock.now())
+
+    def grant(self, kind: str, subject: str, path: str, size: int, node: Node, holder: str) -> bytes:
+        """Proof for `node` that `holder` may do this."""
+        return Grant(kind, subject, path, size, node.name, holder, self.clock.now() + LIFETIME).seal(self.grant_key)

@@ -1,0 +1,209 @@
+"""Connect to a named peer: TLS with host name check, role and name check, deadlines.
+
+Law: nobody is spoken to before it is known who it is.  A `Peer` may be shared by threads; it speaks for one
+of them at a time.  An outcome that is not known is said to be so (ConnectionLost, DeadlinePassed).
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from rpyc.core import consts
+from rpyc.core.service import VoidService
+
+from goggles.errors import CertificateError, ConnectionLost, DeadlinePassed, Unavailable
+from goggles.pki.context import Contexts
+from goggles.pki.identity import Identity
+from goggles.roles import Role
+from goggles.wire.connection import GuardedConnection
+from goggles.wire.data import ALPN_DATA, ALPN_RPC, DataLink
+from goggles.wire.server import STALL, tune
+from goggles.wire.stream import TlsChannel, TlsStream, cut
+
+log = logging.getLogger(__name__)
+
+CONNECT = 10.0  # seconds for connection and handshake together, each step of them
+CALL = 30.0  # seconds for an answer
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a peer listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Peer:
+    """One kept rpyc connection to a server of ours."""
+
+    def __init__(self, sock: ssl.SSLSocket, identity: Identity, address: Address) -> None:
+        self.identity = identity
+        self.address = address
+        self._sock = sock
+        self._lock = threading.RLock()
+        self._connection = GuardedConnection(
+            VoidService(), TlsChannel(TlsStream(sock)), {"sync_request_timeout": CALL}, takes_objects=True
+        )
+        self._root = self._guard(lambda: self._connection.root)
+
+    def __repr__(self) -> str:
+        return f"<Peer {self.identity} at {self.address}{' closed' if self.closed else ''}>"
+
+    @property
+    def closed(self) -> bool:
+        return bool(self._connection.closed)
+
+    def call(self, method: str, *args: Any, timeout: float = CALL, **kwargs: Any) -> Any:
+        """The answer of the peer's exposed method; values only.  Raises what the peer raised."""
+        with self._lock:
+            return self._guard(lambda: self._ask(method, args, kwargs, timeout).value, method, timeout)
+
+    def call_each(self, method: str, arguments: Iterable[tuple[Any, ...]], window: int = 64) -> Iterator[Any]:
+        """`call` for each tuple of arguments, `window` of them in flight; answers in order, errors as values."""
+        with self._lock:
+            waiting: deque[Any] = deque()
+            for args in arguments:
+                if len(waiting) >= window:
+                    yield self._collect(waiting.popleft(), method)
+                waiting.append(self._guard(lambda args=args: self._ask(method, args, {}, CALL), method))  # type: ignore[misc]
+            while waiting:
+                yield self._collect(waiting.popleft(), method)
+
+    def close(self) -> None:
+        """End the connection; whoever waits for an answer gets ConnectionLost."""
+        cut(self._sock)
+        if self._lock.acquire(timeout=1.0):
+            try:
+                self._connection.close()
+            finally:
+                self._lock.release()
+
+    def _ask(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float) -> Any:
+        return self._connection.async_request(
+            consts.HANDLE_CALLATTR, self._root, method, args, tuple(kwargs.items()), timeout=timeout
+        )
+
+    def _collect(self, result: Any, method: str) -> Any:
+        try:
+            return self._guard(lambda: result.value, method)
+        except ConnectionLost:
+            raise
+        except Exception as error:  # an answer like any other: the caller sorts them
+            return error
+
+    def _guard(self, action: Any, method: str = "connecting", timeout: float = CALL) -> Any:
+        try:
+            return action()
+        except (EOFError, OSError) as error:
+            if isinstance(error, TimeoutError):
+                self._connection.close()
+                message = f"{self.identity} did not answer {method} within {timeout:g} s"
+                raise DeadlinePassed(message, "it may have been done all the same: look before trying again") from error
+            self._connection.close()
+            raise ConnectionLost(f"connection to {self.identity} at {self.address} lost") from error
+
+
+class Dialer:
+    """Makes the connections of one process; keeps TLS sessions so that the next handshake is shorter."""
+
+    def __init__(self, contexts: Contexts) -> None:
+        self.contexts = contexts
+        self._lock = threading.Lock()
+        self._sessions: dict[tuple[Address, str], tuple[ssl.SSLContext, ssl.SSLSession]] = {}
+
+    def rpc(self, address: Address, role: Role, name: str = "", timeout: float = CONNECT) -> Peer:
+        """A connection for calls to the peer of this role (and name, where given) at `address`."""
+        sock, identity = self._connect(address, ALPN_RPC, role, name, timeout)
+        try:
+            peer = Peer(sock, identity, address)
+        except ConnectionLost as error:
+            raise _refused(error, address) from error
+        self._keep_session(address, ALPN_RPC, sock)
+        return peer
+
+    def data(self, address: Address, role: Role, name: str = "", timeout: float = CONNECT) -> DataLink:
+        """A connection of the data plane."""
+        sock, identity = self._connect(address, ALPN_DATA, role, name, timeout)
+        if sock.selected_alpn_protocol() != ALPN_DATA:
+            sock.close()
+            raise Unavailable(f"{identity} at {address} has no data plane")
+        return DataLink(sock, f"{identity} at {address}")
+
+    def _connect(
+        self, address: Address, alpn: str, role: Role, name: str, timeout: float
+    ) -> tuple[ssl.SSLSocket, Identity]:
+        plain = _connect_plain(address, timeout)
+        try:
+            sock = self._secure(plain, address, alpn)
+            identity = self.contexts.identify(sock)
+        except CertificateError:
+            plain.close()
+            raise
+        except (OSError, ValueError) as error:
+            plain.close()
+            raise _explain(error, address) from error
+        if identity.role is not role or (name and identity.name != name):
+            sock.close()
+            wanted = f"{role.value} {name}".strip()
+            raise CertificateError(f"{address} is {identity}, not {wanted}", "check host and port")
+        sock.settimeout(STALL)
+        return sock, identity
+
+    def _secure(self, plain: socket.socket, address: Address, alpn: str) -> ssl.SSLSocket:
+        tune(plain)
+        context = self.contexts.client(alpn)
+        with self._lock:
+            kept = self._sessions.get((address, alpn))
+        session = kept[1] if kept is not None and kept[0] is context else None
+        return context.wrap_socket(plain, server_hostname=address.host, session=session)
+
+    def _keep_session(self, address: Address, alpn: str, sock: ssl.SSLSocket) -> None:
+        session = sock.session
+        if session is not None and session.has_ticket:
+            with self._lock:
+                if len(self._sessions) > 256:
+                    self._sessions.clear()
+                self._sessions[address, alpn] = (self.contexts.client(alpn), session)
+
+
+def _connect_plain(address: Address, timeout: float) -> socket.socket:
+    try:
+        return socket.create_connection((address.host, address.port), timeout)
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise Unavailable(
+            f"nobody answers at {address}: {error}", "is it running, and are host and port right?"
+        ) from error
+
+
+def _refused(error: ConnectionLost, address: Address) -> Exception:
+    """In TLS 1.3 a server judges the client's certificate after the client's side of the handshake is done."""
+    cause = str(error.__cause__)
+    hint = "vg-certs check says why a handshake fails"
+    if "alert" in cause.lower():
+        return CertificateError(f"{address} refused our certificate: {cause}", hint)
+    return ConnectionLost(f"{address} ended the connection right after the handshake: {cause}", hint)
+
+
+def _explain(error: Exception, address: Address) -> Exception:
+    """A handshake failure in words."""
+    hint = "vg-certs check says why a handshake fails"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return CertificateError(f"the certificate of {address} is refused: {error.verify_message}", hint)
+    if isinstance(error, ssl.SSLError) and "alert" in str(error).lower():
+        return CertificateError(f"{address} refused our certificate: {error.reason}", hint)
+    if isinstance(error, ssl.SSLError):
+        return CertificateError(f"no TLS with {address}: {error.reason or error}", hint)
+    if isinstance(error, TimeoutError):
+        return Unavailable(f"{address} did not finish the handshake in time", "is it overloaded, or not a goggles port?")
+    return ConnectionLost(f"{address} ended the connection in the handshake: {error}", hint)

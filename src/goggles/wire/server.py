@@ -1,0 +1,229 @@
+"""A threaded TLS server: one port, two planes, split by what the client asks for in the handshake (ALPN).
+
+Law: the thread that accepts does nothing else; whoever connects and says nothing costs one waiting thread for
+`HANDSHAKE` seconds at most, and when too many wait, the one that has waited longest is dropped, so that silent
+callers can not hold up honest ones.  A principal is known before its first byte is read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from goggles.errors import CertificateError, GogglesError, SettingsError
+from goggles.pki.context import Contexts
+from goggles.pki.identity import Identity
+from goggles.roles import Level
+from goggles.wire.connection import GuardedConnection
+from goggles.wire.data import ALPN_DATA, DataLink
+from goggles.wire.service import Caller, Service
+from goggles.wire.stream import TlsChannel, TlsStream, cut
+
+log = logging.getLogger(__name__)
+
+HANDSHAKE = 10.0  # seconds
+STALL = 60.0  # seconds without progress within a message
+MAX_WAITING = 128  # handshakes under way
+MAX_CONNECTIONS = 2_000
+
+
+@dataclass(eq=False, slots=True)
+class _Client:
+    sock: socket.socket
+    address: str
+    since: float
+    identity: Identity | None = None
+    serial: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """What a server does with its connections: `service` for calls, `data` for the data plane (or refused)."""
+
+    service: Callable[[Caller], Service]
+    level: Callable[[Identity], Level]
+    data: Callable[[DataLink, Caller], None] | None = None
+    takes_objects: bool = False
+
+
+@dataclass(slots=True)
+class Limits:
+    connections: int = MAX_CONNECTIONS
+    waiting: int = MAX_WAITING
+    handshake: float = HANDSHAKE
+
+
+class Server:
+    """Listens on `host`:`port` (0: any free one) from `start` to `stop`."""
+
+    def __init__(self, host: str, port: int, contexts: Contexts, doors: Doors, limits: Limits | None = None) -> None:
+        self._contexts = contexts
+        self._doors = doors
+        self._limits = limits or Limits()
+        self._listener = _listen(host, port)
+        self.port: int = self._listener.getsockname()[1]
+        self._lock = threading.Lock()
+        self._waiting: dict[_Client, None] = {}  # guarded by _lock; oldest first
+        self._clients: set[_Client] = set()  # guarded by _lock
+        self._threads: set[threading.Thread] = set()  # guarded by _lock
+        self._stopping = threading.Event()
+        self._acceptor = threading.Thread(target=self._accept, name=f"accept-{self.port}", daemon=True)
+        self._warden = threading.Thread(target=self._watch, name=f"warden-{self.port}", daemon=True)
+
+    def __repr__(self) -> str:
+        return f"<Server port {self.port}, {len(self._clients)} connected, {len(self._waiting)} shaking hands>"
+
+    def start(self) -> None:
+        self._acceptor.start()
+        self._warden.start()
+
+    def stop(self, drain: float = 0.0) -> None:
+        """Take no more callers, let those who are here finish for `drain` seconds, then cut them."""
+        self._stopping.set()
+        cut(self._listener)
+        self._listener.close()
+        deadline = time.monotonic() + drain
+        for thread in self._copy_threads():
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self.cut(lambda identity: True)
+        for thread in self._copy_threads():
+            thread.join(2.0)
+
+    def cut(self, whom: Callable[[Identity | None], bool]) -> int:
+        """End the connections of all principals that `whom` says; answers how many."""
+        with self._lock:
+            chosen = [client for client in (*self._clients, *self._waiting) if whom(client.identity)]
+        for client in chosen:
+            cut(client.sock)
+        return len(chosen)
+
+    def connected(self) -> int:
+        with self._lock:
+            return len(self._clients)
+
+    def _copy_threads(self) -> list[threading.Thread]:
+        with self._lock:
+            return list(self._threads)
+
+    def _accept(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                sock, address = self._listener.accept()
+            except OSError as error:
+                if self._stopping.is_set():
+                    return
+                log.warning("accept failed: %s", error)
+                self._stopping.wait(0.1)  # out of file descriptors: some will come back
+                continue
+            self._admit(_Client(sock, f"{address[0]}:{address[1]}", time.monotonic()))
+
+    def _admit(self, client: _Client) -> None:
+        dropped = None
+        with self._lock:
+            full = len(self._clients) + len(self._waiting) >= self._limits.connections
+            if not full:
+                if len(self._waiting) >= self._limits.waiting:
+                    dropped = next(iter(self._waiting))
+                    del self._waiting[dropped]
+                self._waiting[client] = None
+        if dropped is not None:
+            log.warning("too many handshakes at once: dropping %s, which waited longest", dropped.address)
+            cut(dropped.sock)
+        if full:
+            log.warning("%d connections, no more are taken: %s refused", self._limits.connections, client.address)
+            client.sock.close()
+            return
+        threading.Thread(target=self._run, args=(client,), name=f"conn-{client.address}", daemon=True).start()
+
+    def _run(self, client: _Client) -> None:
+        with self._lock:
+            self._threads.add(threading.current_thread())
+        try:
+            secured = self._handshake(client)
+            if secured is not None:
+                self._serve(client, secured)
+        except (OSError, EOFError) as error:
+            log.debug("connection of %s ended: %s", client.address, error)
+        except GogglesError as error:
+            log.info("connection of %s ended: %s", client.address, error)
+        except Exception:
+            log.exception("connection of %s failed", client.address)
+        finally:
+            with self._lock:
+                self._clients.discard(client)
+                self._waiting.pop(client, None)
+                self._threads.discard(threading.current_thread())
+            client.sock.close()
+
+    def _handshake(self, client: _Client) -> ssl.SSLSocket | None:
+        client.sock.settimeout(self._limits.handshake)
+        tune(client.sock)
+        try:
+            secured = self._contexts.server().wrap_socket(client.sock, server_side=True)
+            client.sock = secured
+            client.identity = self._contexts.identify(secured)
+            client.serial = self._contexts.peer_serial(secured)
+        except (OSError, ValueError, CertificateError) as error:
+            log.warning("refused %s in the handshake: %s", client.address, error)
+            return None
+        with self._lock:
+            self._waiting.pop(client, None)
+            self._clients.add(client)
+        secured.settimeout(STALL)
+        return secured
+
+    def _serve(self, client: _Client, sock: ssl.SSLSocket) -> None:
+        identity, doors = client.identity, self._doors
+        assert identity is not None
+        caller = Caller(identity, client.address, lambda: doors.level(identity))
+        log.debug("%s connected", caller)
+        if sock.selected_alpn_protocol() != ALPN_DATA:
+            self._serve_calls(sock, caller)
+        elif doors.data is not None:
+            with contextlib.closing(DataLink(sock, str(identity))) as link:
+                doors.data(link, caller)
+        log.debug("%s disconnected", caller)
+
+    def _serve_calls(self, sock: ssl.SSLSocket, caller: Caller) -> None:
+        service = self._doors.service(caller)
+        connection = GuardedConnection(service, TlsChannel(TlsStream(sock)), {}, self._doors.takes_objects)
+        try:
+            service.on_connect(connection)
+            connection.serve_all()
+        finally:
+            connection.close()
+
+    def _watch(self) -> None:
+        """Cut the connections of principals whose certificate has been revoked meanwhile."""
+        while not self._stopping.wait(1.0):
+            with self._lock:
+                clients = list(self._clients)
+            for client in clients:
+                if self._contexts.is_revoked(client.serial):
+                    log.warning("certificate of %s was revoked: connection of %s cut", client.identity, client.address)
+                    cut(client.sock)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=512)
+    except (OSError, OverflowError) as error:
+        raise SettingsError(
+            f"can not listen on {host or '*'}:{port}: {error}", "is another program on that port? choose one with --port"
+        ) from error
+
+
+def tune(sock: socket.socket) -> None:
+    """No waiting for more bytes to send (Nagle), and notice within about a minute when the peer's host is gone."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 20)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)

@@ -1,0 +1,177 @@
+"""What a server exposes, to whom, and with what arguments.
+
+Law: a method without a declaration can not be called.  The declaration (`@exposed`) names the roles and the
+least level; the annotations of the method say which values it takes.  Both are checked here, once, before
+the method runs, so that no method sees a caller or a value it did not ask for.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import time
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+from goggles.errors import BadRequest, GogglesError, LimitExceeded, PermissionDenied
+from goggles.paths import show
+from goggles.pki.identity import Identity
+from goggles.roles import Level, Role
+from goggles.wire import faults
+
+log = logging.getLogger(__name__)
+F = TypeVar("F", bound=Callable[..., Any])
+
+USERS = (Role.CLIENT, Role.ADMIN)
+MAX_TEXT = 16_384  # a path of 4,096 bytes, escaped, and some
+MAX_BYTES = 4 << 20
+MAX_ITEMS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is at the other end of a connection, and what the account of that name allows now."""
+
+    identity: Identity
+    address: str
+    level: Callable[[], Level]
+
+    def __str__(self) -> str:
+        return f"{self.identity} at {self.address}"
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    roles: frozenset[Role]
+    level: Level
+
+
+def exposed(*roles: Role, level: Level = Level.NONE) -> Callable[[F], F]:
+    """Declare that principals of these roles and at least this level may call the method."""
+
+    def mark(function: F) -> F:
+        function.__declaration__ = Declaration(frozenset(roles), level)  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+class Service:
+    """Base of what a server hands to a connection: one instance per connection, `caller` at its other end."""
+
+    exposed_methods: ClassVar[dict[str, Method]] = {}
+
+    def __init__(self, caller: Caller) -> None:
+        self.caller = caller
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.exposed_methods = dict(cls.exposed_methods)
+        for name, function in vars(cls).items():
+            if hasattr(function, "__declaration__"):
+                cls.exposed_methods[name] = Method(name, function)
+
+    def _rpyc_getattr(self, name: str) -> Any:
+        method = self.exposed_methods.get(name.removeprefix("exposed_"))
+        if method is None:
+            raise PermissionDenied(f"there is no method {show(name[:100])} here")
+        return Bound(self, method)
+
+    def on_connect(self, connection: Any) -> None:
+        """Called when the connection stands."""
+
+    def on_disconnect(self, connection: Any) -> None:
+        """Called once when the connection is gone."""
+
+
+class Method:
+    """One exposed method with its declaration and the types of its parameters."""
+
+    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+        self.name = name
+        self.function = function
+        self.declaration: Declaration = function.__declaration__  # type: ignore[attr-defined]
+        self.signature = inspect.signature(function)
+        hints = typing.get_type_hints(function)
+        self.types = {name: hints.get(name, Any) for name in list(self.signature.parameters)[1:]}
+
+    def admit(self, caller: Caller) -> None:
+        """Raise PermissionDenied unless this caller may call this method now."""
+        if caller.identity.role not in self.declaration.roles:
+            raise PermissionDenied(
+                f"{caller.identity} may not call {self.name}",
+                "it is for: " + ", ".join(sorted(self.declaration.roles)),
+            )
+        if self.declaration.level > caller.level():
+            raise PermissionDenied(
+                f"{caller.identity} needs level {self.declaration.level.name} for {self.name}",
+                f"the account has {caller.level().name}; an administrator can change it",
+            )
+
+    def bind(self, service: Service, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
+        """The arguments as the method takes them, or BadRequest."""
+        try:
+            bound = self.signature.bind(service, *args, **kwargs)
+        except TypeError as error:
+            raise BadRequest(f"{self.name}: {error}", f"call it as {self.name}{self._usage()}") from None
+        for name, value in list(bound.arguments.items())[1:]:
+            check_value(f"{self.name}: {name}", value, self.types[name])
+        return bound
+
+    def _usage(self) -> str:
+        return "(" + ", ".join(str(p) for p in list(self.signature.parameters.values())[1:]) + ")"
+
+
+class Bound:
+    """A method of one service, ready to be called from the other side; nothing else of it can be reached."""
+
+    __slots__ = ("_method", "_service")
+
+    def __init__(self, service: Service, method: Method) -> None:
+        self._service = service
+        self._method = method
+
+    def _rpyc_getattr(self, name: str) -> Any:
+        raise PermissionDenied("a method can only be called")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        method, service, started = self._method, self._service, time.perf_counter()
+        try:
+            method.admit(service.caller)
+            bound = method.bind(service, args, kwargs)
+            return method.function(*bound.args, **bound.kwargs)
+        except GogglesError as error:
+            log.debug("%s for %s: %s", method.name, service.caller, error)
+            raise
+        except EOFError:
+            raise  # the caller is gone; its connection ends
+        except Exception as error:
+            raise faults.known(error, f"{method.name} for {service.caller}") from error
+        finally:
+            log.debug("%s for %s took %.1f ms", method.name, service.caller, 1e3 * (time.perf_counter() - started))
+
+
+def check_value(what: str, value: Any, kind: Any) -> None:
+    """Raise BadRequest or LimitExceeded unless `value` is of `kind` and within bounds.
+
+    `kind` is an annotation: str, int, float, bool, bytes, tuple, a union of them, or Any (a file object)."""
+    if kind is Any:
+        return
+    allowed = typing.get_args(kind) or (kind,)
+    allowed = tuple(typing.get_origin(each) or each for each in allowed) if typing.get_origin(kind) is not tuple else (tuple,)
+    if float in allowed:
+        allowed = (*allowed, int)
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+        names = " or ".join(sorted({"None" if a is type(None) else a.__name__ for a in allowed}))
+        raise BadRequest(f"{what} must be {names}, not {type(value).__name__}")
+    _check_size(what, value)
+
+
+def _check_size(what: str, value: Any) -> None:
+    limit = {str: MAX_TEXT, bytes: MAX_BYTES, tuple: MAX_ITEMS}.get(type(value))
+    if limit is not None and len(value) > limit:
+        raise LimitExceeded(f"{what} may have {limit} items or characters, this has {len(value)}")
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        raise LimitExceeded(f"{what} does not fit into 64 bits")

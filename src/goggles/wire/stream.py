@@ -1,0 +1,133 @@
+"""rpyc's stream and channel, tuned for TLS; what stock rpyc peers speak, they speak too.
+
+Law: one thread at a time uses a TLS socket (OpenSSL's objects take no two callers), and a frame that is
+announced longer than the bound is refused before it is read.
+
+Beside rpyc's own: a frame leaves in one write, bytes are received into one buffer, nothing is compressed
+(compressed frames of stock peers are understood), and bytes that TLS has already decrypted count as readable:
+the file descriptor shows nothing of them.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import zlib
+
+from rpyc.core.channel import Channel
+from rpyc.core.stream import ClosedFile, SocketStream
+
+MAX_FRAME = 32 << 20
+BUFFER = 64 << 10
+
+
+class TlsStream(SocketStream):  # type: ignore[misc]
+    """A buffered stream over a connected TLS socket.
+
+    The socket's timeout bounds each stalled read or write within a frame; between frames it may be silent."""
+
+    __slots__ = ("_buffer", "_end", "_start")
+
+    def __init__(self, sock: ssl.SSLSocket) -> None:
+        super().__init__(sock)
+        self._buffer = bytearray(BUFFER)
+        self._start = self._end = 0
+
+    def poll(self, timeout: object) -> bool:
+        if self._start < self._end or (self.sock is not ClosedFile and self.sock.pending()):
+            return True
+        return bool(super().poll(timeout))
+
+    def read(self, count: int) -> bytes:
+        """Exactly `count` bytes; EOFError where the peer is gone or stalls."""
+        if count <= self._end - self._start:
+            self._start += count
+            return bytes(memoryview(self._buffer)[self._start - count : self._start])
+        result = bytearray(count)
+        self._read_into(memoryview(result))
+        return bytes(result)
+
+    def _read_into(self, target: memoryview) -> None:
+        have = min(len(target), self._end - self._start)
+        target[:have] = memoryview(self._buffer)[self._start : self._start + have]
+        self._start += have
+        while have < len(target):
+            if len(target) - have >= BUFFER:
+                have += self._receive(target[have:], started=True)
+                continue
+            self._start, self._end = 0, self._receive(memoryview(self._buffer), started=have > 0)
+            step = min(len(target) - have, self._end)
+            target[have : have + step] = memoryview(self._buffer)[:step]
+            have, self._start = have + step, step
+
+    def _receive(self, target: memoryview, started: bool) -> int:
+        while True:
+            try:
+                count = int(self.sock.recv_into(target))
+            except TimeoutError as error:
+                if not started:
+                    continue
+                self.close()
+                raise EOFError("the peer stalled in the middle of a message") from error
+            except (OSError, ValueError) as error:
+                self.close()
+                raise EOFError(str(error)) from error
+            if not count:
+                self.close()
+                raise EOFError("connection closed by peer")
+            return count
+
+    def write(self, data: bytes | memoryview) -> None:
+        try:
+            self.sock.sendall(data)
+        except (OSError, ValueError) as error:
+            self.close()
+            raise EOFError(str(error)) from error
+
+    def close(self) -> None:
+        if not self.closed:
+            cut(self.sock)
+        self.sock.close()
+        self.sock = ClosedFile
+
+
+def cut(sock: socket.socket) -> None:
+    """End the connection under whoever is using it; safe from any thread.
+
+    Not `SSLSocket.shutdown`: that one drops the TLS layer and lets a reader go on in plain text."""
+    try:
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+    except OSError:
+        pass  # not connected any more, which is what was wanted
+
+
+class TlsChannel(Channel):  # type: ignore[misc]
+    """rpyc's framing: length, compressed?, payload, newline."""
+
+    __slots__ = ()
+
+    def __init__(self, stream: TlsStream) -> None:
+        super().__init__(stream, compress=False)
+
+    def recv(self) -> bytes:
+        length, compressed = self.FRAME_HEADER.unpack(self.stream.read(self.FRAME_HEADER.size))
+        if length > MAX_FRAME:
+            self.close()
+            raise EOFError(f"a message of {length} bytes was announced, the limit is {MAX_FRAME}")
+        data = self.stream.read(length + len(self.FLUSHER))[: -len(self.FLUSHER)]
+        return self._inflate(data) if compressed else bytes(data)
+
+    def _inflate(self, data: bytes) -> bytes:
+        try:
+            inflater = zlib.decompressobj()
+            plain = inflater.decompress(data, MAX_FRAME)
+        except zlib.error as error:
+            self.close()
+            raise EOFError(f"a message that can not be decompressed: {error}") from error
+        if inflater.unconsumed_tail:
+            self.close()
+            raise EOFError(f"a message decompresses to more than {MAX_FRAME} bytes")
+        return plain
+
+    def send(self, data: bytes) -> None:
+        self.stream.write(b"".join((self.FRAME_HEADER.pack(len(data), 0), data, self.FLUSHER)))
