@@ -70,9 +70,9 @@ def quarantine_staged(upload: str) -> Order:
     return ("quarantine_staged", upload)
 
 
-def check(path: str, version: str) -> Order:
-    """Read the bytes again and compare them with their digest; answers ('good',) or ('bad', sha256)."""
-    return ("check", path, version)
+def check(path: str, version: str, job: str) -> Order:
+    """Read the bytes again and compare them with their digest; carried out beside the others, and reported under `job`."""
+    return ("check", path, version, job)
 
 
 def recheck() -> Order:

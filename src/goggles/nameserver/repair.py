@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from goggles.contracts import orders
 from goggles.contracts.grants import READ
 from goggles.contracts.orders import PullOrder
-from goggles.errors import BadRequest, GogglesError
+from goggles.errors import GogglesError
 from goggles.nameserver.attach import Attachment
 from goggles.nameserver.decisions import Transaction
 from goggles.nameserver.placement import choose
@@ -26,8 +26,6 @@ from goggles.nameserver.states import CONNECTED, READABLE, Event, NodeState
 from goggles.nameserver.tree import Entry
 from goggles.nameserver.uploads import Upload
 from goggles.nameserver.writing import Writing
-from goggles.pki.identity import Identity
-from goggles.roles import Role
 
 log = logging.getLogger(__name__)
 PIECE = 500
@@ -243,7 +241,7 @@ class Repair:
         site.uploads.add(upload)
         target.reserved += entry.size
         target.pulls += 1
-        holder = Identity(site.dialer.contexts.identity.site, Role.STORAGE, target.name).uri
+        holder = site.storage_uri(target)
         pull = PullOrder(
             upload=token,
             path=path,
@@ -304,21 +302,8 @@ class Repair:
             self._writing.release(upload)
         log.warning("a copy could not be made on %s: %s", node.name, message[:500])
 
-    def report_bad(self, path: str, version: str, storage: str) -> None:
-        """A reader got wrong bytes from this storage: have it look; a bad copy goes and is owed."""
-        node = self._site.roster.need(storage)
-        if len(version) != 32:
-            raise BadRequest("a version has 32 hexadecimal digits")
-        node.order(orders.check(path, version), lambda result: self.checked(node, path, version, result))
-
-    def checked(self, node: Node, path: str, version: str, result: tuple[object, ...]) -> None:
-        """What a storage found when it read a copy again: a bad one goes and is owed."""
-        if result[0] != "bad":
-            return
-        log.error("storage %s has a bad copy of %s", node.name, path, extra={"path": path, "storage": node.name})
-        self._site.decisions.run(lambda tx: self._drop_bad(tx, node, path, version))
-
-    def _drop_bad(self, tx: Transaction, node: Node, path: str, version: str) -> None:
+    def drop_bad(self, tx: Transaction, node: Node, path: str, version: str) -> None:
+        """A copy is bad: it is quarantined there, and owed."""
         entry = tx.tree.by_versions([version]).get(version)
         if entry is None:
             return

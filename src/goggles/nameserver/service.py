@@ -217,7 +217,7 @@ class UserDoors(Service):
     @exposed(*USERS, level=Level.READONLY)
     def report_bad(self, path: str, version: str, storage: str) -> None:
         """A copy had wrong bytes; the storage reads it again and acts on what it finds itself."""
-        self._owners.repair.report_bad(parse(path), version, storage)
+        self._owners.verifying.report_bad(parse(path), version, storage)
 
     @exposed(*USERS, level=Level.READONLY)
     def verify(self, path: str) -> tuple[tuple[str, str], ...]:
@@ -315,6 +315,11 @@ class StorageDoors(UserDoors):
     @exposed(Role.STORAGE)
     def pull_failed(self, session: str, upload: str, message: str) -> None:
         self._owners.repair.pull_failed(session, upload, message)
+
+    @exposed(Role.STORAGE)
+    def check_done(self, session: str, job: str, verdict: str) -> None:
+        """What a storage found when it read a copy again: good, bad, or why it can not be said."""
+        self._owners.verifying.done(session, job, verdict)
 
     # --- for a client that talks to the storage itself (section "Scripting") ----------------
 

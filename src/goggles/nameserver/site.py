@@ -22,6 +22,8 @@ from goggles.nameserver.dircache import DirCache
 from goggles.nameserver.roster import Node, Roster
 from goggles.nameserver.tree import Tree
 from goggles.nameserver.uploads import Uploads
+from goggles.pki.identity import Identity
+from goggles.roles import Role
 from goggles.wire.dial import Dialer
 
 
@@ -71,3 +73,7 @@ class Site:
     def grant(self, kind: str, subject: str, path: str, size: int, node: Node, holder: str) -> bytes:
         """Proof for `node` that `holder` may do this."""
         return Grant(kind, subject, path, size, node.name, holder, self.clock.now() + LIFETIME).seal(self.grant_key)
+
+    def storage_uri(self, node: Node) -> str:
+        """The identity of a storage of this site."""
+        return Identity(self.dialer.contexts.identity.site, Role.STORAGE, node.name).uri

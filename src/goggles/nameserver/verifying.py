@@ -1,70 +1,90 @@
-"""Have storages read their copies again, and wait for what they find.
+"""Have storages read their copies again, and act on what they find.
 
-Law: the verdict is the storage's own reading of its own disk; a bad copy is quarantined and made anew.
+Law: the verdict is the storage's own reading of its own disk, whoever complained; a bad copy is quarantined and
+made anew from a good one.
 """
 
 from __future__ import annotations
 
+import logging
+import secrets
 import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
 
 from goggles.contracts import orders
-from goggles.contracts.records import Value
+from goggles.errors import BadRequest
 from goggles.nameserver.repair import Repair
 from goggles.nameserver.roster import Node
 from goggles.nameserver.site import Site
 from goggles.nameserver.states import READABLE
-from goggles.paths import parse
+from goggles.paths import DfsPath, parse
 
-PATIENCE = 25.0  # seconds; the answer must come before the caller gives up
+log = logging.getLogger(__name__)
+PATIENCE = 25.0  # seconds that `verify` waits; the check itself goes on
+MAX_JOBS = 10_000
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    """One copy that is being read again."""
+
+    node: Node
+    path: DfsPath
+    version: str
+    verdict: str = "still reading"
+    done: threading.Event = field(default_factory=threading.Event)
 
 
 class Verifying:
-    """The `verify` of users."""
+    """The checks under way."""
 
     def __init__(self, site: Site, repair: Repair) -> None:
         self._site = site
         self._repair = repair
+        self._jobs: OrderedDict[str, _Job] = OrderedDict()  # guarded by the global lock; oldest first
 
     def verify(self, path: str) -> tuple[tuple[str, str], ...]:
-        """(storage, verdict) for each copy: good, bad, or why it can not be said."""
+        """(storage, verdict) for each copy: good, bad, or why it can not be said (yet)."""
         wanted = parse(path)
         with self._site.look() as tree:
             entry = tree.need_file(wanted)
             holders = tree.instances_of([entry.id]).get(entry.id, [])
-        nodes = [self._site.roster.get(holder) for holder in holders]
-        waits = [(node, self._ask(node, wanted, entry.version)) for node in nodes]
-        return tuple((node.name, wait.answer()) for node, wait in waits)
+        jobs = [self._start(self._site.roster.get(holder), wanted, entry.version) for holder in holders]
+        deadline = self._site.clock.monotonic() + PATIENCE
+        for job in jobs:
+            self._site.clock.wait(job.done, max(0.0, deadline - self._site.clock.monotonic()))
+        return tuple((job.node.name, job.verdict) for job in jobs)
 
-    def _ask(self, node: Node, path: str, version: str) -> _Wait:
-        wait = _Wait(node.state.value)
-        if node.state in READABLE:
-            wait.expect()
+    def report_bad(self, path: DfsPath, version: str, storage: str) -> None:
+        """A reader got wrong bytes from this storage: have it look."""
+        if len(version) != 32:
+            raise BadRequest("a version has 32 hexadecimal digits")
+        self._start(self._site.roster.need(storage), path, version)
 
-            def report(result: tuple[Value, ...]) -> None:
-                self._repair.checked(node, path, version, result)
-                wait.report(result)
+    def _start(self, node: Node, path: DfsPath, version: str) -> _Job:
+        job = _Job(node, path, version)
+        if node.state not in READABLE:
+            job.verdict = f"not asked: it is {node.state}"
+            job.done.set()
+            return job
+        name = secrets.token_hex(16)
+        with self._site.decisions.lock:
+            while len(self._jobs) >= MAX_JOBS:
+                self._jobs.popitem(last=False)
+            self._jobs[name] = job
+            node.order(orders.check(path, version, name))
+        return job
 
-            with self._site.decisions.lock:
-                node.order(orders.check(path, version), report)
-        return wait
-
-
-class _Wait:
-    """One answer that will come."""
-
-    def __init__(self, otherwise: str) -> None:
-        self._text = f"not asked: {otherwise}"
-        self._done = threading.Event()
-        self._done.set()
-
-    def expect(self) -> None:
-        self._text = "no answer yet"
-        self._done.clear()
-
-    def report(self, result: tuple[Value, ...]) -> None:
-        self._text = str(result[0]) if result[0] != "error" else str(result[2])
-        self._done.set()
-
-    def answer(self) -> str:
-        self._done.wait(PATIENCE)
-        return self._text
+    def done(self, session: str, name: str, verdict: str) -> None:
+        """The storage has read the copy."""
+        with self._site.decisions.lock:
+            job = self._jobs.get(name)
+            if job is None or job.node.session != session:
+                return
+            del self._jobs[name]
+        job.verdict = verdict[:500]
+        if verdict == "bad":
+            log.error("storage %s has a bad copy of %s", job.node.name, job.path, extra={"path": job.path})
+            self._site.decisions.run(lambda tx: self._repair.drop_bad(tx, job.node, job.path, job.version))
+        job.done.set()

@@ -65,7 +65,7 @@ class Writing:
             number = copies or (existing.copies if existing else None) or tx.tree.copies_for(directory.id)
             chain = self._choose(size, number, avoid, first)
             upload = self._reserve(tx, directory.id, name, size, number, holder, chain)
-            return WriteTicket(upload.id, size, number, tuple(self._write_hop(upload, wanted, node) for node in chain))
+            return WriteTicket(upload.id, size, number, tuple(self._write_hops(upload, wanted, chain)))
 
         return self._site.decisions.run(decide)
 
@@ -119,9 +119,13 @@ class Writing:
         tx.on_rollback(lambda: self.release(token))
         return upload
 
-    def _write_hop(self, upload: Upload, path: str, node: Node) -> Hop:
-        grant = self._site.grant(WRITE, upload.id, path, upload.size, node, upload.holder)
-        return Hop(node.name, node.address.host, node.address.port, grant, node.outbox.last if node.outbox else 0)
+    def _write_hops(self, upload: Upload, path: str, chain: list[Node]) -> Iterable[Hop]:
+        """Each storage takes the bytes from the one before it; the first from the holder of the upload."""
+        holder = upload.holder
+        for node in chain:
+            grant = self._site.grant(WRITE, upload.id, path, upload.size, node, holder)
+            yield Hop(node.name, node.address.host, node.address.port, grant, node.outbox.last if node.outbox else 0)
+            holder = self._site.storage_uri(node)
 
     def open_read(self, path: str, holder: str) -> ReadTicket:
         """Where the file can be read, in order of preference."""

@@ -40,6 +40,7 @@ class _Client:
     since: float
     identity: Identity | None = None
     serial: str = ""
+    caller: Caller | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +90,8 @@ class Server:
         cut(self._listener)
         self._listener.close()
         deadline = time.monotonic() + drain
-        for thread in self._copy_threads():
-            thread.join(max(0.0, deadline - time.monotonic()))
+        while self._busy() and time.monotonic() < deadline:
+            time.sleep(0.01)
         self.cut(lambda identity: True)
         for thread in self._copy_threads():
             thread.join(2.0)
@@ -106,6 +107,10 @@ class Server:
     def connected(self) -> int:
         with self._lock:
             return len(self._clients)
+
+    def _busy(self) -> bool:
+        with self._lock:
+            return any(client.caller is not None and client.caller.busy for client in self._clients)
 
     def _copy_threads(self) -> list[threading.Thread]:
         with self._lock:
@@ -181,7 +186,7 @@ class Server:
     def _serve(self, client: _Client, sock: ssl.SSLSocket) -> None:
         identity, doors = client.identity, self._doors
         assert identity is not None
-        caller = Caller(identity, client.address, lambda: doors.level(identity))
+        caller = client.caller = Caller(identity, client.address, lambda: doors.level(identity))
         log.debug("%s connected", caller)
         if sock.selected_alpn_protocol() != ALPN_DATA:
             self._serve_calls(sock, caller)

@@ -1,0 +1,124 @@
+"""Calls to the nameserver that outlive a lost connection.
+
+Law: every call is safe to repeat: looking changes nothing, and changes carry a request id that the nameserver
+answers only once.  So a lost connection is made again, with growing pauses, until `patience` is over.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from goggles.errors import CertificateError, ConnectionLost, DeadlinePassed, Overloaded, Unavailable
+from goggles.roles import Role
+from goggles.wire.dial import Address, Dialer, Peer
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+MAX_IDLE = 16
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
+
+
+class Calls:
+    """A few kept connections to one nameserver, used by any number of threads."""
+
+    def __init__(self, dialer: Dialer, address: Address, patience: float) -> None:
+        self.address = address
+        self.patience = patience
+        self._dialer = dialer
+        self._lock = threading.Lock()
+        self._idle: list[Peer] = []  # guarded by _lock
+        self._closed = False
+        self.connected = False
+
+    def __call__(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """The answer of the nameserver's method."""
+        return self._insist(lambda peer: peer.call(method, *args, **kwargs))
+
+    def each(self, method: str, arguments: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+        """The answers for each tuple of arguments, many calls in flight; errors come as values."""
+        yield from self._insist(lambda peer: list(peer.call_each(method, arguments)))
+
+    def check(self) -> None:
+        """Connect once, now; raises what is wrong."""
+        self._give_back(self._take())
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for peer in idle:
+            peer.close()
+        self.connected = False
+
+    def _insist(self, action: Callable[[Peer], T]) -> T:
+        deadline, pause = time.monotonic() + self.patience, FIRST_PAUSE
+        while True:
+            try:
+                return self._once(action)
+            except CertificateError:
+                raise
+            except (ConnectionLost, Overloaded, _NotThere) as error:
+                self.connected = False
+                if self._closed or time.monotonic() + pause > deadline:
+                    raise _plain(error, self.address) from error
+                log.info("nameserver: %s; trying again", error)
+            time.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(LONGEST_PAUSE, 2 * pause)
+
+    def _once(self, action: Callable[[Peer], T]) -> T:
+        peer = self._take()
+        try:
+            answer = action(peer)
+        except (ConnectionLost, DeadlinePassed):
+            peer.close()
+            self._drop_idle()
+            raise
+        except BaseException:
+            self._give_back(peer)
+            raise
+        self._give_back(peer)
+        return answer
+
+    def _take(self) -> Peer:
+        with self._lock:
+            while self._idle:
+                peer = self._idle.pop()
+                if not peer.closed:
+                    return peer
+        try:
+            peer = self._dialer.rpc(self.address, Role.NAMESERVER)
+        except ConnectionLost:
+            raise
+        except Unavailable as error:
+            raise _NotThere(error.message, error.hint) from error
+        self.connected = True
+        return peer
+
+    def _give_back(self, peer: Peer) -> None:
+        with self._lock:
+            if not peer.closed and not self._closed and len(self._idle) < MAX_IDLE:
+                self._idle.append(peer)
+                return
+        peer.close()
+
+    def _drop_idle(self) -> None:
+        """One connection broke: the others of that moment are most likely gone too."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for peer in idle:
+            peer.close()
+
+
+class _NotThere(Unavailable):
+    """Nobody answers at the nameserver's address (as against a nameserver that has no storage to offer)."""
+
+
+def _plain(error: Unavailable, address: Address) -> Unavailable:
+    if isinstance(error, _NotThere):
+        return Unavailable(f"no connection to the nameserver at {address}: {error.message}", "is it running? check --ns_hostname and --ns_port")
+    return error

@@ -1,0 +1,229 @@
+"""Bytes from the storages to a local file.
+
+Law: nothing appears under its name before all of it is there and its digest is right.  When a storage fails, the
+next one goes on at the same offset; when one lied, it is reported and the file is read anew from the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from goggles.contracts.data import Hop, ReadTicket
+from goggles.errors import (
+    Cancelled,
+    ChecksumMismatch,
+    ConnectionLost,
+    GogglesError,
+    LocalFileError,
+    NoSpace,
+    ProtocolError,
+    Stale,
+    Unavailable,
+)
+from goggles.paths import show
+from goggles.wire.data import Buffer, DataLink, Kind
+from goggles.wire.dial import Address
+from goggles.wire.fanout import Fanout
+from goggles.wire.links import Links
+
+Advance = Callable[[int], None]
+Complain = Callable[[ReadTicket, str], None]  # (ticket, storage): its bytes were wrong
+
+
+class Target:
+    """A local file in the making: bytes go to a hidden name beside it, `finish` renames."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._hidden = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.goggles")
+        try:
+            self.file: BinaryIO = open(self._hidden, "xb", buffering=0)
+        except OSError as error:
+            raise local_error(error, path) from error
+
+    def write(self, data: memoryview | bytes) -> None:
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[self.file.write(view) :]
+        except OSError as error:
+            raise local_error(error, self.path) from error
+
+    def restart(self) -> None:
+        self.file.seek(0)
+        self.file.truncate()
+
+    def finish(self) -> None:
+        try:
+            self.file.close()
+            with contextlib.suppress(FileNotFoundError):
+                os.chmod(self._hidden, os.stat(self.path).st_mode & 0o7777)
+            os.replace(self._hidden, self.path)
+        except OSError as error:
+            raise local_error(error, self.path) from error
+
+    def drop(self) -> None:
+        self.file.close()
+        with contextlib.suppress(OSError):
+            os.unlink(self._hidden)
+
+
+def local_error(error: OSError, path: Path) -> GogglesError:
+    """What a failed local write means to the user."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NoSpace(f"the local disk is full: {show(str(path))} was not written")
+    return LocalFileError(f"{show(str(path))} can not be written: {os.strerror(error.errno or errno.EIO)}")
+
+
+def fetch(
+    links: Links,
+    ticket: ReadTicket,
+    target: Target,
+    advance: Advance,
+    cancel: threading.Event | None,
+    complain: Complain,
+) -> None:
+    """Fill `target` with the bytes of the ticket; raises Stale where the file is not this version any more."""
+    bad: set[str] = set()
+    while True:
+        usable = [hop for hop in ticket.hops if hop.name not in bad]
+        if not usable:
+            raise ChecksumMismatch(f"every copy of {ticket.path} has wrong bytes", "they were reported; try again later")
+        download = _Download(links, ticket, target, advance, cancel)
+        sources = download.run(usable)
+        if download.sha256 == ticket.hash:
+            return
+        for name in sources:
+            complain(ticket, name)
+        bad.update(sources)
+        target.restart()
+        advance(-ticket.size)
+
+
+class _Download:
+    """One pass over the file, from as many storages as it takes."""
+
+    def __init__(
+        self, links: Links, ticket: ReadTicket, target: Target, advance: Advance, cancel: threading.Event | None
+    ) -> None:
+        self._links = links
+        self._ticket = ticket
+        self._target = target
+        self._advance = advance
+        self._cancel = cancel
+        self._digest = hashlib.sha256()
+        self._done = 0
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def run(self, hops: list[Hop]) -> list[str]:
+        """The names of the storages that bytes came from."""
+        used: list[str] = []
+        problem: GogglesError = Unavailable(f"no storage that is up holds {self._ticket.path}")
+        for hop in hops:
+            before = self._done
+            try:
+                self._from(hop)
+                return [*used, hop.name]
+            except (Cancelled, LocalFileError, NoSpace):
+                raise
+            except GogglesError as error:
+                problem = error
+                if self._done > before:
+                    used.append(hop.name)
+        raise problem if isinstance(problem, Stale) else _gone(problem, self._ticket)
+
+    def _from(self, hop: Hop) -> None:
+        with self._links.to(hop.name, Address(hop.host, hop.port)) as link:
+            left = self._ticket.size - self._done
+            link.send_value(Kind.REQUEST, ("read", hop.grant, self._done, left, hop.after))
+            link.answer()
+            self._receive(link)
+        if self._done != self._ticket.size:
+            raise ConnectionLost(f"storage {hop.name} sent {self._done} of {self._ticket.size} bytes")
+
+    def _receive(self, link: DataLink) -> None:
+        """Chunks are hashed and written in threads of their own; `_done` counts what both have taken."""
+        lanes = Fanout({"hash": lambda b: self._digest.update(b.data), "write": lambda b: self._target.write(b.data)}, "get")
+        try:
+            while not lanes.errors:
+                if self._cancel is not None and self._cancel.is_set():
+                    raise Cancelled("get was cancelled")
+                buffer = lanes.free()
+                kind, value = link.receive(buffer)
+                if kind is not Kind.DATA:
+                    if kind is Kind.END:
+                        return
+                    raise link.refusal(kind, value)
+                if self._done + buffer.used > self._ticket.size:
+                    raise ProtocolError(f"{link.peer} sent more bytes than the file has")
+                lanes.feed(buffer)
+                self._done += buffer.used
+                self._advance(buffer.used)
+        finally:
+            lanes.finish()
+            for error in lanes.errors.values():
+                raise error
+
+
+def _gone(problem: GogglesError, ticket: ReadTicket) -> GogglesError:
+    """None of the storages could be read: perhaps they changed meanwhile, so ask anew."""
+    return Stale(f"{ticket.path} could not be read: {problem.message}", problem.hint)
+
+
+def stream(links: Links, ticket: ReadTicket, offset: int, length: int) -> Iterator[bytes]:
+    """The bytes of a range, chunk by chunk; a storage that fails gives way to the next at the same offset."""
+    end = min(ticket.size, offset + length)
+    problem: GogglesError = Unavailable(f"no storage that is up holds {ticket.path}")
+    for hop in ticket.hops:
+        try:
+            for chunk in _range(links, hop, offset, end - offset):
+                offset += len(chunk)
+                yield chunk
+            if offset >= end:
+                return
+        except GogglesError as error:
+            problem = error
+    if offset < end:
+        raise problem
+
+
+def _range(links: Links, hop: Hop, offset: int, length: int) -> Iterator[bytes]:
+    with links.to(hop.name, Address(hop.host, hop.port)) as link:
+        link.send_value(Kind.REQUEST, ("read", hop.grant, offset, length, hop.after))
+        link.answer()
+        buffer = Buffer()
+        while True:
+            kind, value = link.receive(buffer)
+            if kind is Kind.END:
+                return
+            if kind is not Kind.DATA:
+                raise link.refusal(kind, value)
+            yield bytes(buffer.data)
+
+
+def receive_small(link: DataLink, ticket: ReadTicket) -> bytes:
+    """The answer to a read request of a small file; raises what the storage said."""
+    link.answer()
+    parts: list[bytes] = []
+    while True:
+        kind, value = link.receive()
+        if kind is Kind.END:
+            break
+        if kind is not Kind.DATA:
+            raise link.refusal(kind, value)
+        parts.append(bytes(value.data))
+    data = b"".join(parts)
+    if hashlib.sha256(data).hexdigest() != ticket.hash:
+        raise ChecksumMismatch(f"{link.peer} sent wrong bytes for {ticket.path}")
+    return data

@@ -1,0 +1,198 @@
+"""Bytes from a local file to the storages.
+
+Law: what is committed is what was read: the digest is of the bytes that were sent, the size is the one the file had
+when it was opened, and a file that changes meanwhile is refused.  Reading, hashing and sending overlap; memory does
+not grow with the file.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from goggles.contracts.data import Hop, Stored, WriteTicket
+from goggles.errors import Cancelled, GogglesError, LocalFileError, SourceChanged, Unavailable
+from goggles.paths import show
+from goggles.wire.data import CHUNK, Buffer, DataLink, Kind
+from goggles.wire.dial import Address
+from goggles.wire.fanout import Fanout
+from goggles.wire.links import Links
+
+Advance = Callable[[int], None]  # bytes that went on their way
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What was sent, and what each storage says of it."""
+
+    size: int
+    sha256: str
+    stored: tuple[Stored, ...]
+
+    @property
+    def good(self) -> list[Stored]:
+        return [one for one in self.stored if not one.code]
+
+
+class Source:
+    """A local file that is read once from start to end."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = show(str(path))
+        self._file = _open(path, self.name)
+        self._before = os.fstat(self._file.fileno())
+        self.size = self._before.st_size
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._file.close()
+
+    def rewind(self) -> None:
+        self._file.seek(0)
+
+    def read_into(self, buffer: Buffer) -> int:
+        try:
+            buffer.used = self._file.readinto(buffer.space[:CHUNK])  # type: ignore[attr-defined]
+        except OSError as error:
+            raise LocalFileError(f"{self.name} can not be read: {error.strerror}") from error
+        return buffer.used
+
+    def read_all(self) -> bytes:
+        """The whole of a small file."""
+        try:
+            data = self._file.read(self.size + 1)
+        except OSError as error:
+            raise LocalFileError(f"{self.name} can not be read: {error.strerror}") from error
+        self.check(len(data))
+        return data
+
+    def check(self, size: int) -> None:
+        """Raise SourceChanged unless `size` bytes is what it had, and it was not written to meanwhile."""
+        now = os.fstat(self._file.fileno())
+        same = (now.st_size, now.st_mtime_ns) == (self._before.st_size, self._before.st_mtime_ns)
+        if size != self.size or not same:
+            raise SourceChanged(f"{self.name} changed while it was read", "put it again when nobody writes to it")
+
+
+def _open(path: Path, name: str) -> BinaryIO:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise LocalFileError(f"{name} can not be read: {os.strerror(error.errno or errno.EIO)}") from error
+    kind = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(kind):
+        os.close(descriptor)
+        hint = "put -r takes whole directories" if stat.S_ISDIR(kind) else "only regular files can be put"
+        raise LocalFileError(f"{name} is {_kind(kind)}, not a file", hint)
+    return open(descriptor, "rb", buffering=0)
+
+
+def _kind(mode: int) -> str:
+    kinds = {
+        stat.S_IFDIR: "a directory",
+        stat.S_IFIFO: "a named pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "something else")
+
+
+def request(ticket: WriteTicket) -> tuple[object, ...]:
+    """The write request for the first storage of the ticket's chain."""
+    first = ticket.chain[0]
+    return ("write", first.grant, first.after, tuple(_hop(hop) for hop in ticket.chain[1:]))
+
+
+def _hop(hop: Hop) -> tuple[object, ...]:
+    return (hop.name, hop.host, hop.port, hop.grant, hop.after)
+
+
+def send(links: Links, ticket: WriteTicket, source: Source, advance: Advance, cancel: threading.Event | None) -> Sent:
+    """Send the whole source through the chain of the ticket."""
+    first = ticket.chain[0]
+    with links.to(first.name, Address(first.host, first.port)) as link:
+        link.send_value(Kind.REQUEST, request(ticket))
+        return _Stream(link, source, advance, cancel).run()
+
+
+class _Stream:
+    """One file on its way."""
+
+    def __init__(self, link: DataLink, source: Source, advance: Advance, cancel: threading.Event | None) -> None:
+        self._link = link
+        self._source = source
+        self._advance = advance
+        self._cancel = cancel
+        self._digest = hashlib.sha256()
+        self._size = 0
+
+    def run(self) -> Sent:
+        try:
+            self._pump()
+            self._source.check(self._size)
+        except GogglesError:
+            self._give_up()
+            raise
+        sha256 = self._digest.hexdigest()
+        self._link.send_value(Kind.END, (self._size, sha256))
+        stored = tuple(Stored.from_wire(item) for item in self._link.answer())
+        return Sent(self._size, sha256, stored)
+
+    def _pump(self) -> None:
+        lanes = Fanout({"hash": lambda buffer: self._digest.update(buffer.data), "send": self._send}, "put")
+        try:
+            while not lanes.errors:
+                if self._cancel is not None and self._cancel.is_set():
+                    raise Cancelled("put was cancelled")
+                buffer = lanes.free()
+                if not self._source.read_into(buffer):
+                    break
+                self._size += buffer.used
+                lanes.feed(buffer)
+                if self._size > self._source.size:
+                    break
+        finally:
+            lanes.finish()
+        for error in lanes.errors.values():
+            raise error
+
+    def _send(self, buffer: Buffer) -> None:
+        if self._link.readable():
+            raise self._link.refusal(*self._link.receive())
+        self._link.send_data(buffer)
+        self._advance(buffer.used)
+
+    def _give_up(self) -> None:
+        if not self._link.broken:
+            try:
+                self._link.send_value(Kind.ABORT, ("the sender gave up",))
+            except GogglesError:
+                self._link.broken = True
+
+
+def send_small(link: DataLink, ticket: WriteTicket, data: bytes) -> str:
+    """Put a small file on its way without waiting for the answer; its sha256."""
+    link.send_value(Kind.REQUEST, request(ticket))
+    buffer = Buffer.holding(data)
+    if data:
+        link.send_data(buffer)
+    sha256 = hashlib.sha256(data).hexdigest()
+    link.send_value(Kind.END, (len(data), sha256))
+    return sha256
+
+
+def why_not(sent: Sent) -> GogglesError:
+    """No storage has the bytes: what the first one said."""
+    first = sent.stored[0] if sent.stored else None
+    said = f"storage {first.name}: {first.message}" if first else "no storage answered"
+    return Unavailable(f"no copy could be written ({said})", "try again; du shows the state of the storages")

@@ -1,0 +1,460 @@
+"""The Python API: one user's view of a site.
+
+    fs = goggles.connect("nameserver", 8000, ca_cert=..., certfile=..., keyfile=...)
+    fs.put(Path("report.pdf"), "/reports/report.pdf")
+    for entry in fs.ls("/reports"): ...
+
+Law: paths are absolute and checked before anything is sent; all errors are of goggles.errors; a call returns when
+what it promises is durable.  A Session may be used by several threads.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import io
+import secrets
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from goggles.client import trees
+from goggles.client.api import OnProgress, Progress, Summary
+from goggles.client.calls import Calls
+from goggles.client.receiving import Target, fetch, stream
+from goggles.client.sending import Sent, Source, send, why_not
+from goggles.contracts.data import Committed, ReadTicket, WriteTicket
+from goggles.contracts.records import DirInfo, Entry, FileInfo, SiteInfo, StorageInfo, entry_from_wire
+from goggles.errors import (
+    AlreadyExists,
+    ChecksumMismatch,
+    GogglesError,
+    IsADirectory,
+    LocalFileError,
+    NoSpace,
+    NotFound,
+    Stale,
+    Unavailable,
+    UploadLost,
+)
+from goggles.paths import DfsPath, join, parse, show
+from goggles.pki.context import Contexts, PkiFiles
+from goggles.wire.dial import Address, Dialer
+from goggles.wire.links import Links
+
+TRIES = 8
+PAGE = 1_000
+WHOLE = 1 << 62
+
+
+def connect(
+    host: str,
+    port: int = 8000,
+    *,
+    ca_cert: str | Path,
+    certfile: str | Path,
+    keyfile: str | Path,
+    timeout: float = 30.0,
+) -> Session:
+    """Connect to the nameserver at `host`:`port` with the certificate of a client or administrator.
+
+    `timeout`: seconds for which a lost connection is tried again before a call gives up."""
+    contexts = Contexts(PkiFiles(Path(ca_cert), Path(certfile), Path(keyfile)))
+    session = Session(Dialer(contexts), Address(host, port), timeout)
+    session.check()
+    return session
+
+
+class Session:
+    """See the head of this module; `goggles.client.api.Files` is the same as a protocol."""
+
+    def __init__(self, dialer: Dialer, address: Address, timeout: float = 30.0) -> None:
+        self._calls = Calls(dialer, address, timeout)
+        self._links = Links(dialer, most=16)
+        self.identity = str(dialer.contexts.identity)
+        self.address = str(address)
+        self.site = ""
+
+    def __repr__(self) -> str:
+        return f"<Session {self.identity} at {self.address}{'' if self.connected else ' (down)'}>"
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @property
+    def connected(self) -> bool:
+        return self._calls.connected
+
+    def check(self) -> None:
+        """Ask the nameserver who it is; raises what is wrong with the connection."""
+        self.site = dict(self._calls("hello"))["site"]
+
+    def close(self) -> None:
+        self._calls.close()
+        self._links.close()
+
+    # --- looking ---------------------------------------------------------------------------
+
+    def ls(self, path: str) -> list[Entry]:
+        """The entries of a directory in byte order of their names; a file lists itself."""
+        entries: list[Entry] = []
+        for page in self._pages(path):
+            entries += page
+        return entries
+
+    def scan(self, path: str, after: str = "", limit: int = PAGE) -> list[Entry]:
+        """A page of `ls`: up to `limit` entries whose names come after `after`."""
+        return [entry_from_wire(item) for item in self._calls("scan", parse(path), after, limit)]
+
+    def _pages(self, path: str) -> Iterator[list[Entry]]:
+        after = ""
+        while True:
+            page = self.scan(path, after, PAGE)
+            yield page
+            if len(page) < PAGE:
+                return
+            after = page[-1].path.rpartition("/")[2]
+
+    def stat(self, path: str) -> Entry:
+        return entry_from_wire(self._calls("stat", parse(path)))
+
+    def exists(self, path: str) -> bool:
+        return self._calls("isdir", parse(path)) or self._calls("isfile", parse(path))
+
+    def isdir(self, path: str) -> bool:
+        return bool(self._calls("isdir", parse(path)))
+
+    def isfile(self, path: str) -> bool:
+        return bool(self._calls("isfile", parse(path)))
+
+    def listdir(self, path: str) -> list[str]:
+        return list(self._calls("listdir", parse(path)))
+
+    def locations(self, path: str) -> list[str]:
+        """The names of the storages that hold the file, readable ones first."""
+        return [dict(item)["name"] for item in self._calls("locations", parse(path))]
+
+    def du(self) -> tuple[SiteInfo, list[StorageInfo]]:
+        site, storages = self._calls("site_info")
+        return SiteInfo.from_wire(site), [StorageInfo.from_wire(item) for item in storages]
+
+    def find(self, path: str, pattern: str | None = None, type: str | None = None) -> Iterator[Entry]:
+        """Everything below a directory (depth first) whose name fits `pattern` (as in a shell) and type (FILE, DIRECTORY)."""
+        for entry in self._walk(parse(path)):
+            name = entry.path.rpartition("/")[2]
+            if (type is None or entry.type == type) and (pattern is None or fnmatch.fnmatchcase(name, pattern)):
+                yield entry
+
+    def _walk(self, path: DfsPath) -> Iterator[Entry]:
+        for page in self._pages(path):
+            for entry in page:
+                yield entry
+                if isinstance(entry, DirInfo):
+                    try:
+                        yield from self._walk(DfsPath(entry.path))
+                    except NotFound:
+                        continue  # removed while we walked
+
+    def tree_size(self, path: str) -> tuple[int, int, int]:
+        """(files, directories, bytes) below a directory."""
+        files = directories = size = 0
+        for entry in self._walk(parse(path)):
+            if isinstance(entry, FileInfo):
+                files, size = files + 1, size + entry.size
+            else:
+                directories += 1
+        return files, directories, size
+
+    # --- changing --------------------------------------------------------------------------
+
+    def mkdir(self, path: str, *, parents: bool = False, exist_ok: bool = False) -> None:
+        self._calls("mkdir", parse(path), parents, exist_ok, secrets.token_hex(16))
+
+    def rmdir(self, path: str, *, recursive: bool = False) -> None:
+        self._calls("rmdir", parse(path), recursive, secrets.token_hex(16))
+
+    def rm(self, path: str) -> None:
+        self._calls("rm", parse(path), secrets.token_hex(16))
+
+    def mv(self, source: str, target: str) -> None:
+        """Rename to exactly `target`; a file replaces a file."""
+        self._calls("mv", parse(source), parse(target), secrets.token_hex(16))
+
+    def setrep(self, path: str, copies: int) -> int:
+        """Set the number of copies; the number of files changed."""
+        return int(self._calls("setrep", parse(path), copies))
+
+    # --- bytes in --------------------------------------------------------------------------
+
+    def put(
+        self,
+        local: Path,
+        path: str,
+        *,
+        overwrite: bool = True,
+        progress: OnProgress | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Committed:
+        """Write a local file to `path`; returns when its copies are durable and visible."""
+        wanted = parse(path)
+        if not overwrite and self.exists(wanted):
+            raise AlreadyExists(f"{wanted} exists already")
+        with Source(Path(local)) as source:
+            meter = Meter(progress, wanted, source.size)
+            return self._put(source, wanted, meter, cancel)
+
+    def _put(self, source: Source, path: DfsPath, meter: Meter, cancel: threading.Event | None) -> Committed:
+        avoid: list[str] = []
+        deadline, pause = time.monotonic() + self._calls.patience, 0.1
+        for attempt in range(1, TRIES + 1):
+            source.rewind()
+            meter.restart()
+            try:
+                return self._put_once(source, path, avoid, meter, cancel)
+            except (NoSpace, Unavailable, UploadLost, ChecksumMismatch, _ChainFailed) as error:
+                avoid += error.failed if isinstance(error, _ChainFailed) else []
+                if attempt == TRIES or time.monotonic() > deadline or not _worth_another_try(error):
+                    raise error.reason if isinstance(error, _ChainFailed) else error
+            _pause(pause, cancel)
+            pause = min(2.0, 2 * pause)
+        raise Unavailable(f"{path} could not be written")
+
+    def _put_once(
+        self, source: Source, path: DfsPath, avoid: list[str], meter: Meter, cancel: threading.Event | None
+    ) -> Committed:
+        ticket = WriteTicket.from_wire(self._calls("open_write", path, source.size, 0, tuple(avoid)))
+        try:
+            sent = self._send(ticket, source, meter, cancel)
+            return Committed.from_wire(self._calls("commit", ticket.upload, sent.size, sent.sha256))
+        except BaseException:
+            self._abandon(ticket.upload)
+            raise
+
+    def _send(self, ticket: WriteTicket, source: Source, meter: Meter, cancel: threading.Event | None) -> Sent:
+        try:
+            sent = send(self._links, ticket, source, meter.advance, cancel)
+        except (Unavailable, NoSpace) as error:
+            raise _ChainFailed(error, [ticket.chain[0].name]) from error
+        if not sent.good:
+            raise _ChainFailed(why_not(sent), [one.name for one in sent.stored])
+        return sent
+
+    def _abandon(self, upload: str) -> None:
+        try:
+            self._calls("abandon", upload)
+        except GogglesError:
+            return  # its lease will end it
+
+    def put_tree(
+        self,
+        local: Path,
+        path: str,
+        *,
+        progress: OnProgress | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Summary:
+        """Write a local directory with all that is in it to the directory `path`."""
+        return trees.PutTree(self, self._calls, self._links, progress, cancel).run(Path(local), parse(path))
+
+    def write(self, path: str, data: bytes) -> Committed:
+        """Write `data` to `path`."""
+        with tempfile.NamedTemporaryFile(prefix="goggles-") as file:
+            file.write(data)
+            file.flush()
+            return self.put(Path(file.name), path)
+
+    def cp(
+        self,
+        source: str,
+        target: str,
+        *,
+        progress: OnProgress | None = None,
+        cancel: threading.Event | None = None,
+    ) -> None:
+        """Copy a file within the tree (through this host)."""
+        with tempfile.TemporaryDirectory(prefix="goggles-") as folder:
+            between = Path(folder) / "copy"
+            self.get(source, between, progress=progress, cancel=cancel)
+            self.put(between, target, progress=progress, cancel=cancel)
+
+    # --- bytes out -------------------------------------------------------------------------
+
+    def get(
+        self,
+        path: str,
+        local: Path,
+        *,
+        overwrite: bool = False,
+        progress: OnProgress | None = None,
+        cancel: threading.Event | None = None,
+    ) -> FileInfo:
+        """Read `path` to a local file, every byte verified; the file appears when it is whole."""
+        local = Path(local)
+        if local.is_dir():
+            raise LocalFileError(f"{show(str(local))} is a directory", "name the file")
+        if not overwrite and local.exists():
+            raise AlreadyExists(f"{show(str(local))} exists already", "get -f overwrites it")
+        info = self.stat(path)
+        if not isinstance(info, FileInfo):
+            raise IsADirectory(f"{path} is a directory", "get -r takes whole directories")
+        target = Target(local)
+        try:
+            self._fetch(info, target, Meter(progress, info.path, info.size), cancel)
+            target.finish()
+        except BaseException:
+            target.drop()
+            raise
+        return info
+
+    def _fetch(self, info: FileInfo, target: Target, meter: Meter, cancel: threading.Event | None) -> None:
+        deadline, pause = time.monotonic() + self._calls.patience, 0.05
+        while True:
+            target.restart()
+            meter.restart()
+            try:
+                ticket = ReadTicket.from_wire(self._calls("open_read", info.path))
+                meter.total = ticket.size
+                fetch(self._links, ticket, target, meter.advance, cancel, self.complain)
+                return
+            except (Stale, Unavailable) as error:
+                if time.monotonic() > deadline:
+                    raise Unavailable(error.message, error.hint) from error
+            _pause(pause, cancel)
+            pause = min(2.0, 2 * pause)
+
+    def complain(self, ticket: ReadTicket, storage: str) -> None:
+        """Report a storage that sent wrong bytes; it will be made to look."""
+        try:
+            self._calls("report_bad", ticket.path, ticket.version, storage)
+        except GogglesError:
+            return  # a later reader will notice too
+
+    def get_tree(
+        self,
+        path: str,
+        local: Path,
+        *,
+        overwrite: bool = False,
+        progress: OnProgress | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Summary:
+        """Read a directory with all that is in it to the local directory `local`."""
+        return trees.GetTree(self, self._calls, self._links, progress, cancel, overwrite).run(parse(path), Path(local))
+
+    def read(self, path: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """The bytes of a file, or of a range of it, in chunks of up to 1 MiB; whole files are verified."""
+        ticket = ReadTicket.from_wire(self._calls("open_read", parse(path)))
+        return stream(self._links, ticket, offset, WHOLE if length is None else length)
+
+    def open(self, path: str) -> BinaryIO:
+        """A file object for reading, with seek; each read asks for its range."""
+        ticket = ReadTicket.from_wire(self._calls("open_read", parse(path)))
+        return io.BufferedReader(_RangeReader(self._links, ticket), buffer_size=1 << 20)  # type: ignore[return-value]
+
+    # --- administration --------------------------------------------------------------------
+
+    def verify(self, path: str) -> list[tuple[str, str]]:
+        """Have every storage that holds a copy read it again: (storage, verdict)."""
+        return [(name, verdict) for name, verdict in self._calls("verify", parse(path))]
+
+    def accept(self, name: str) -> None:
+        """Let a storage out of safe mode: the tree is right."""
+        self._calls("accept", name)
+
+    def restoretree(self, name: str) -> None:
+        """Let a storage out of safe mode: its files are taken into the tree."""
+        self._calls("restoretree", name)
+
+    def drain(self, name: str, on: bool = True) -> None:
+        """Empty a storage for retirement, or use it again."""
+        self._calls("drain", name, on)
+
+    def mkdirs(self, paths: list[DfsPath]) -> list[Any]:
+        """Make many directories; for each None or (code, message, hint)."""
+        answers: list[Any] = []
+        for start in range(0, len(paths), PAGE):
+            answers += self._calls("mkdir_many", tuple(paths[start : start + PAGE]))
+        return answers
+
+    def child(self, directory: DfsPath, name: str) -> DfsPath:
+        return join(directory, name)
+
+
+class _ChainFailed(Exception):
+    """The storages named in `failed` could not take the bytes, for this `reason`."""
+
+    def __init__(self, reason: GogglesError, failed: list[str]) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+        self.failed = failed
+
+
+def _worth_another_try(error: Exception) -> bool:
+    """The nameserver's own "no room" and "no storage" are final; what a storage says is not."""
+    return isinstance(error, _ChainFailed | UploadLost | ChecksumMismatch) or (
+        isinstance(error, Unavailable) and "no storage that holds" in str(error)
+    )
+
+
+def _pause(seconds: float, cancel: threading.Event | None) -> None:
+    if cancel is not None:
+        cancel.wait(seconds)
+    else:
+        time.sleep(seconds)
+
+
+class Meter:
+    """Turns steps into progress reports for one file."""
+
+    def __init__(self, report: Callable[[Progress], None] | None, path: str, total: int) -> None:
+        self._report = report
+        self._path = path
+        self.total = total
+        self._done = 0
+
+    def restart(self) -> None:
+        self._done = 0
+
+    def advance(self, count: int) -> None:
+        self._done = max(0, self._done + count)
+        if self._report is not None:
+            self._report(Progress(self._path, self._done, self.total, int(self._done >= self.total), 1))
+
+
+class _RangeReader(io.RawIOBase):
+    """A file of the tree as Python's own raw file."""
+
+    def __init__(self, links: Links, ticket: ReadTicket) -> None:
+        self._links = links
+        self._ticket = ticket
+        self._place = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._ticket.size}[whence]
+        if base + offset < 0:
+            raise ValueError("negative seek position")
+        self._place = base + offset
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        have = 0
+        for chunk in stream(self._links, self._ticket, self._place, len(view)):
+            view[have : have + len(chunk)] = chunk
+            have += len(chunk)
+        self._place += have
+        return have

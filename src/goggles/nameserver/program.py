@@ -1,0 +1,141 @@
+"""The nameserver as a whole: takes the lease, loads the site, opens the port, stops cleanly.
+
+Law: nothing is served before the lease is held and the schema is current; when the lease is lost, the program
+ends at once, because another nameserver may decide from then on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from pathlib import Path
+
+from goggles.clock import Clock, SystemClock
+from goggles.errors import GogglesError
+from goggles.meta.database import Database
+from goggles.nameserver import treejson
+from goggles.nameserver.accounts import Accounts
+from goggles.nameserver.attach import Attachment
+from goggles.nameserver.courier import Courier
+from goggles.nameserver.namespace import Namespace
+from goggles.nameserver.repair import Repair
+from goggles.nameserver.service import NameserverService, Owners
+from goggles.nameserver.site import Policy, Site
+from goggles.nameserver.verifying import Verifying
+from goggles.nameserver.writing import Writing
+from goggles.pki.context import Contexts, PkiFiles
+from goggles.settings import NameserverSettings
+from goggles.wire.dial import Dialer
+from goggles.wire.server import Doors, Limits, Server
+
+log = logging.getLogger(__name__)
+
+
+class Nameserver:
+    """One running nameserver; `start`, then `stop`.  `port` is where it listens."""
+
+    def __init__(self, settings: NameserverSettings, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self._stopped = threading.Event()
+        self._contexts = Contexts(PkiFiles(settings.ca_cert, settings.certfile, settings.keyfile))
+        self._database = Database.open(settings.database)
+        try:
+            self._lease = self._database.lease(wait=settings.standby, stop=self._stopped)
+            self._begin()
+        except BaseException:
+            self._database.close()
+            raise
+
+    def _begin(self) -> None:
+        settings = self._settings
+        self._database.prepare(settings.site_name)
+        self._import()
+        site_id, name = self._database.site()
+        policy = Policy(settings.copies, settings.grace, settings.heartbeat, settings.lease, settings.repair_streams)
+        epoch = self._database.begin_epoch(self._clock)
+        self.site = Site(self._database, epoch, site_id, name, Dialer(self._contexts), self._clock, policy)
+        self._build()
+
+    def _build(self) -> None:
+        site = self.site
+        writing = Writing(site)
+        courier = Courier(
+            site.dialer,
+            lambda session, why: attachment.lost(session, why),
+            lambda node, order, message: repair.order_failed(node, order, message),
+        )
+        attachment = Attachment(site, writing, courier)
+        repair = Repair(site, writing, attachment)
+        accounts = Accounts(site)
+        attachment.load()
+        owners = Owners(
+            site, Namespace(site), writing, attachment, repair, accounts, Verifying(site, repair), self.export_tree
+        )
+        self.owners = owners
+        self._server = Server(
+            self._settings.listen,
+            self._settings.port,
+            self._contexts,
+            Doors(lambda caller: NameserverService(caller, owners), accounts.level),
+            Limits(connections=self._settings.max_connections),
+        )
+        self._threads = [
+            threading.Thread(target=repair.run, name="repair", daemon=True),
+            threading.Thread(target=self._guard_lease, name="lease", daemon=True),
+        ]
+
+    @property
+    def port(self) -> int:
+        return self._server.port
+
+    def start(self) -> None:
+        self._server.start()
+        for thread in self._threads:
+            thread.start()
+        log.info("nameserver of site %s serves on port %d, epoch %d", self.site.name, self.port, self.site.epoch.number)
+        if self._contexts.expires_soon(self._clock.now()):
+            log.warning("the certificate of this nameserver expires in less than 30 days; renew it (vg-certs renew)")
+
+    def stop(self, drain: float = 5.0) -> None:
+        """Finish what is under way, write the tree.json, and leave."""
+        if self._stopped.is_set():
+            return
+        self._stopped.set()
+        self.site.stopping.set()
+        self.site.wake_repair.set()
+        self._server.stop(drain)
+        for thread in self._threads:
+            thread.join(5.0)
+        try:
+            self.export_tree()
+        except GogglesError as error:
+            log.error("the tree could not be exported: %s", error)
+        self._lease.release()
+        self._database.close()
+        log.info("nameserver stopped")
+
+    def export_tree(self) -> Path | None:
+        """Write the tree to the --treejson file, where one is set."""
+        target = self._settings.treejson
+        if target is not None:
+            with self._database.read() as connection:
+                treejson.export_file(connection, Path(target))
+            log.info("tree exported to %s", target)
+        return target
+
+    def _import(self) -> None:
+        source = self._settings.treejson
+        if source is None or not Path(source).exists() or Path(source).stat().st_size == 0:
+            return
+        with self._database.write() as connection:
+            count = treejson.import_file(connection, Path(source), self._clock.now(), only_if_empty=True)
+        if count:
+            log.info("%d entries imported from %s", count, source)
+
+    def _guard_lease(self) -> None:
+        while not self._stopped.wait(1.0):
+            if self._lease.lost():
+                log.critical("the lease on the database is lost: another nameserver may take over; ending at once")
+                os._exit(1)

@@ -1,0 +1,213 @@
+"""How a storage attaches itself to its nameserver: upgrade, self-check, heartbeat; and again when the connection breaks.
+
+Law: the storage decides nothing about its files.  It tells what it has and carries out what it is told; what it is
+not told to remove stays.  It comes back by itself, with growing pauses, for as long as it runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from goggles import version
+from goggles.clock import Clock
+from goggles.contracts.orders import Held, StorageHello, Welcome
+from goggles.errors import GogglesError, Stale
+from goggles.roles import Role
+from goggles.storage.stream import OrderStream
+from goggles.storage.vault import Vault
+from goggles.wire.dial import Address, Dialer, Peer
+
+log = logging.getLogger(__name__)
+BATCH = 500
+PATIENCE = 120.0  # seconds for a step of the self-check
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+RECHECK_PAUSE = 1.0
+MAX_CONDEMNED = 1_000_000  # things that a self-check remembers to have condemned; the next one finds the rest
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How this storage presents itself.  `capacity` in bytes."""
+
+    name: str
+    host: str
+    port: int
+    capacity: int
+    zone: str
+
+
+class Attachment:
+    """Keeps the storage attached, in threads of its own, from `start` to `stop`."""
+
+    def __init__(
+        self,
+        place: Place,
+        nameserver: Address,
+        dialer: Dialer,
+        vault: Vault,
+        orders: OrderStream,
+        active: Callable[[], tuple[str, ...]],
+        clock: Clock,
+    ) -> None:
+        self._place = place
+        self._nameserver = nameserver
+        self._dialer = dialer
+        self._vault = vault
+        self._orders = orders
+        self._active = active
+        self._clock = clock
+        self._stopping = threading.Event()
+        self._again = threading.Event()
+        self._keys: tuple[bytes, ...] = ()
+        self.session = ""
+        self.state = "connecting"
+        self._thread = threading.Thread(target=self._run, name="attachment", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._again.set()
+        self._thread.join(5.0)
+
+    def keys(self) -> tuple[bytes, ...]:
+        """The keys with which grants are checked: this session's and the one before."""
+        return self._keys
+
+    def recheck(self) -> None:
+        """The nameserver wants the self-check again."""
+        self._again.set()
+
+    def connect(self) -> Peer:
+        """A connection to the nameserver."""
+        return self._dialer.rpc(self._nameserver, Role.NAMESERVER)
+
+    def report(self, method: str, *args: object) -> None:
+        """Say something about this session to the nameserver, once; what is lost will be asked for again."""
+        try:
+            peer = self.connect()
+            try:
+                peer.call(method, self.session, *args)
+            finally:
+                peer.close()
+        except GogglesError as error:
+            log.warning("%s could not be told: %s", method, error)
+
+    def _run(self) -> None:
+        pause = FIRST_PAUSE
+        while not self._stopping.is_set():
+            began = self._clock.monotonic()
+            try:
+                self._attach()
+            except GogglesError as error:
+                log.warning("not attached to the nameserver at %s: %s", self._nameserver, error)
+            except Exception:
+                log.exception("attachment to the nameserver failed")
+            self.state = "connecting"
+            pause = FIRST_PAUSE if self._clock.monotonic() - began > 10 * LONGEST_PAUSE else min(LONGEST_PAUSE, 2 * pause)
+            self._clock.wait(self._stopping, pause * random.uniform(0.5, 1.0))
+
+    def _attach(self) -> None:
+        """One attachment, from upgrade until the connection breaks or a new self-check is due."""
+        self._again.clear()
+        peer = self.connect()
+        try:
+            welcome = Welcome.from_wire(peer.call("upgrade", self._hello().to_wire(), timeout=PATIENCE))
+            self._welcomed(welcome)
+            checker = threading.Thread(target=self._self_check, args=(welcome,), name="self-check", daemon=True)
+            checker.start()
+            self._beat(peer, welcome)
+        finally:
+            peer.close()
+            self._orders.begin("")
+
+    def _welcomed(self, welcome: Welcome) -> None:
+        self._vault.adopt(welcome.site_id, welcome.storage_id, welcome.epoch, welcome.epoch_token)
+        self._keys = (welcome.grant_key, *[key for key in self._keys if key != welcome.grant_key])[:2]
+        self.session = welcome.session
+        self._orders.begin(welcome.session)
+        self.state = "checking"
+
+    def _hello(self) -> StorageHello:
+        site = self._vault.site
+        return StorageHello(
+            name=self._place.name,
+            host=self._place.host,
+            port=self._place.port,
+            capacity=self._place.capacity,
+            zone=self._place.zone,
+            storage_id=site.storage_id,
+            site_id=site.site_id,
+            epoch=site.epoch,
+            epoch_token=site.epoch_token,
+            disk_free=self._vault.disk_free,
+            program=version.__version__,
+            certificate_expires=self._dialer.contexts.expires_at,
+        )
+
+    def _beat(self, peer: Peer, welcome: Welcome) -> None:
+        while not self._again.is_set():
+            state = peer.call("heartbeat", welcome.session, self._vault.disk_free, self._active())
+            if state != self.state:
+                self.state = state
+                log.info("the nameserver has this storage as %s", state)
+            self._clock.wait(self._again, welcome.heartbeat)
+        if not self._stopping.is_set():
+            log.info("the nameserver asks for a new self-check")
+            self._clock.wait(self._stopping, RECHECK_PAUSE)
+
+    # --- self-check ------------------------------------------------------------------------
+
+    def _self_check(self, welcome: Welcome) -> None:
+        """Steps 2 to 4 (see the seeds): inventory, directories, activate."""
+        try:
+            peer = self.connect()
+            try:
+                self._check(peer, welcome.session)
+            finally:
+                peer.close()
+        except Stale as error:
+            log.info("self-check given up: %s", error)
+        except GogglesError as error:
+            log.warning("self-check failed: %s; it begins again", error)
+            self._again.set()
+        except Exception:
+            log.exception("self-check failed; it begins again")
+            self._again.set()
+
+    def _check(self, peer: Peer, session: str) -> None:
+        condemned, found = self._inventory(peer, session)
+        after = 0
+        while after >= 0:
+            after = peer.call("walk_tree", session, after, timeout=PATIENCE)
+        verdict, why = peer.call("verdict", session, timeout=PATIENCE)
+        if verdict == "held":
+            log.warning("held in safe mode: %s; an administrator decides (accept, or restoretree)", why)
+            return
+        for batch in _pages(condemned):
+            peer.call("condemned", session, tuple(held.to_wire() for held in batch), timeout=PATIENCE)
+        peer.call("activate", session, timeout=PATIENCE)
+        log.info("self-check done: %d things found, %d of them unknown or replaced", found, len(condemned))
+
+    def _inventory(self, peer: Peer, session: str) -> tuple[list[Held], int]:
+        """What the nameserver condemned, and how many things there are."""
+        condemned: list[Held] = []
+        found = 0
+        for batch in self._vault.walk(BATCH):
+            if self._again.is_set():
+                raise Stale("the attachment ended")
+            places = peer.call("inventory", session, tuple(held.to_wire() for held in batch), timeout=PATIENCE)
+            found += len(batch)
+            if len(condemned) < MAX_CONDEMNED:
+                condemned += [batch[place] for place in places]
+        return condemned, found
+
+
+def _pages(items: list[Held]) -> Iterator[list[Held]]:
+    for start in range(0, len(items), BATCH):
+        yield items[start : start + BATCH]

@@ -1,0 +1,179 @@
+"""The storage's side of the data plane: one request after another on each connection.
+
+Law: nothing is read or written without a grant of the nameserver for this very caller; a request waits until the
+orders that came before it have been carried out.  After a refusal the rest of what the sender has on its way is
+read and thrown away, so that the connection stays usable.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+from goggles import failpoints
+from goggles.clock import Clock
+from goggles.contracts.grants import READ, WRITE, Grant, check
+from goggles.errors import BadRequest, ConnectionLost, ProtocolError, StorageFailure
+from goggles.storage.receiving import Local, Next, Receiver, Tell, relay
+from goggles.storage.stream import OrderStream
+from goggles.storage.vault import Vault
+from goggles.wire.data import CHUNK, Buffer, DataLink, Kind
+from goggles.wire.links import Links
+from goggles.wire.service import Caller
+
+log = logging.getLogger(__name__)
+IDLE = 300.0  # seconds without a request until a connection is closed
+SMALL = 64 << 10
+MAX_HOPS = 16
+
+
+class DataServer:
+    """Serves data links."""
+
+    def __init__(
+        self,
+        name: str,
+        vault: Vault,
+        orders: OrderStream,
+        links: Links,
+        keys: Callable[[], Sequence[bytes]],
+        tell: Tell,
+        clock: Clock,
+    ) -> None:
+        self._name = name
+        self._vault = vault
+        self._orders = orders
+        self._links = links
+        self._keys = keys
+        self._tell = tell
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._active: set[str] = set()  # guarded by _lock
+
+    def active(self) -> tuple[str, ...]:
+        """The uploads that run through this storage now."""
+        with self._lock:
+            return tuple(self._active)
+
+    def serve(self, link: DataLink, caller: Caller) -> None:
+        """Answer requests until the caller hangs up or is silent for too long."""
+        while link.readable(IDLE):
+            try:
+                kind, value = link.receive()
+            except ConnectionLost:
+                return
+            if kind is not Kind.REQUEST or not isinstance(value, tuple) or not value:
+                link.send_error(BadRequest("a request was expected"), "data request")
+                return
+            caller.busy = True
+            try:
+                self._answer(link, caller, value)
+            finally:
+                caller.busy = False
+
+    def _answer(self, link: DataLink, caller: Caller, request: tuple[object, ...]) -> None:
+        if request[0] == "write":
+            self._write(link, caller, request)
+        elif request[0] == "read":
+            self._read(link, caller, request)
+        else:
+            link.send_error(BadRequest("there are write and read"), "data request")
+
+    # --- writing ---------------------------------------------------------------------------
+
+    def _write(self, link: DataLink, caller: Caller, request: tuple[object, ...]) -> None:
+        try:
+            grant, after, hops = _write_request(request)
+            allowed = self._check(grant, WRITE, caller)
+            self._orders.wait_for(after)
+            results = self._receive(link, allowed, hops)
+        except (ConnectionLost, ProtocolError):
+            raise
+        except Exception as error:
+            link.send_error(error, f"a write for {caller}")
+            self._drain(link)
+            return
+        if results is not None:
+            link.send_value(Kind.OK, results)
+
+    def _receive(self, link: DataLink, grant: Grant, hops: tuple[Next, ...]) -> tuple[object, ...] | None:
+        with self._lock:
+            self._active.add(grant.subject)
+        try:
+            local = Local(self._vault, self._name, grant.subject, grant.size)
+            with relay(self._links, hops) as onward:
+                results = Receiver(link, local, onward, grant.size).run(self._told)
+        finally:
+            with self._lock:
+                self._active.discard(grant.subject)
+        return None if results is None else tuple(stored.to_wire() for stored in results)
+
+    def _told(self, upload: str, size: int, sha256: str) -> None:
+        failpoints.hit("storage.write.before_notify")
+        self._tell(upload, size, sha256)
+        failpoints.hit("storage.write.after_notify")
+
+    def _drain(self, link: DataLink) -> None:
+        while link.receive()[0] is Kind.DATA:
+            pass
+
+    # --- reading ---------------------------------------------------------------------------
+
+    def _read(self, link: DataLink, caller: Caller, request: tuple[object, ...]) -> None:
+        try:
+            grant, offset, length, after = _read_request(request)
+            allowed = self._check(grant, READ, caller)
+            self._orders.wait_for(after)
+            self._send(link, allowed, offset, length)
+        except ConnectionLost:
+            raise
+        except Exception as error:
+            link.send_error(error, f"a read for {caller}")
+
+    def _send(self, link: DataLink, grant: Grant, offset: int, length: int) -> None:
+        length = max(0, min(length, grant.size - offset))
+        with self._vault.read(grant.path, grant.subject) as file:
+            file.seek(offset)
+            if length <= SMALL:
+                data = file.read(length)
+                if len(data) < length:
+                    raise StorageFailure(f"{grant.path} is shorter on storage {self._name} than it should be")
+                link.send_small((length,), data, (length, ""))
+                return
+            link.send_value(Kind.OK, (length,))
+            buffer, left = Buffer(), length
+            while left:
+                buffer.used = file.readinto(buffer.space[: min(left, CHUNK)])  # type: ignore[attr-defined]
+                if not buffer.used:
+                    raise StorageFailure(f"{grant.path} is shorter on storage {self._name} than it should be")
+                link.send_data(buffer)
+                left -= buffer.used
+        link.send_value(Kind.END, (length, ""))
+
+    def _check(self, grant: bytes, kind: str, caller: Caller) -> Grant:
+        holder, now = caller.identity.uri, self._clock.now()
+        return check(grant, self._keys(), kind=kind, storage=self._name, holder=holder, now=now)
+
+
+def _write_request(request: tuple[object, ...]) -> tuple[bytes, int, tuple[Next, ...]]:
+    match request:
+        case ("write", bytes(grant), int(after), tuple(hops)) if len(hops) <= MAX_HOPS:
+            return grant, after, tuple(_hop(hop) for hop in hops)
+    raise BadRequest("a write request must be (write, grant, after, hops)")
+
+
+def _hop(hop: object) -> Next:
+    match hop:
+        case (str(name), str(host), int(port), bytes(grant), int(after)):
+            return name, host, port, grant, after
+    raise BadRequest("a hop must be (name, host, port, grant, after)")
+
+
+def _read_request(request: tuple[object, ...]) -> tuple[bytes, int, int, int]:
+    match request:
+        case ("read", bytes(grant), int(offset), int(length), int(after)) if offset >= 0 and length >= 0:
+            return grant, offset, length, after
+    raise BadRequest("a read request must be (read, grant, offset, length, after)")
+
+

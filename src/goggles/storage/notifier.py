@@ -1,0 +1,89 @@
+"""Tells the nameserver what has been staged, many at a time.
+
+Law: a writer hears that its bytes are safe only after the nameserver has been told of them; all who wait at the
+same moment share one call.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from goggles.contracts.data import MAX_BATCH
+from goggles.errors import GogglesError, Unavailable, UploadLost
+from goggles.wire import faults
+from goggles.wire.dial import Peer
+
+log = logging.getLogger(__name__)
+PATIENCE = 40.0  # seconds
+Notice = tuple[str, int, str]  # upload, size, sha256
+
+
+class Notifier:
+    """`notify` from any thread.  `connect` makes a connection to the nameserver; `session` says which session it is."""
+
+    def __init__(self, connect: Callable[[], Peer], session: Callable[[], str]) -> None:
+        self._connect = connect
+        self._session = session
+        self._peer: Peer | None = None
+        self._changed = threading.Condition()
+        self._waiting: list[tuple[Notice, Future[str]]] = []  # guarded by _changed
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name="notifier", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        self._thread.join(5.0)
+
+    def notify(self, upload: str, size: int, sha256: str) -> None:
+        """Return when the nameserver knows; UploadLost where nobody waits for these bytes any more."""
+        future: Future[str] = Future()
+        with self._changed:
+            if self._stopped:
+                raise Unavailable("the storage is stopping")
+            self._waiting.append(((upload, size, sha256), future))
+            self._changed.notify()
+        try:
+            answer = future.result(PATIENCE)
+        except TimeoutError:
+            raise Unavailable("the nameserver does not answer", "it may be down; try again") from None
+        if answer != "keep":
+            raise UploadLost("nobody waits for this upload any more", "put again")
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._stopped)
+                batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+                if self._stopped and not batch:
+                    break
+            self._tell(batch)
+        if self._peer is not None:
+            self._peer.close()
+
+    def _tell(self, batch: list[tuple[Notice, Future[str]]]) -> None:
+        try:
+            if self._peer is None or self._peer.closed:
+                self._peer = self._connect()
+            answers = self._peer.call("write_notifications", self._session(), tuple(notice for notice, _ in batch))
+        except GogglesError as error:
+            for _, future in batch:
+                future.set_exception(error)
+            return
+        except Exception as error:
+            log.exception("notifying the nameserver failed")
+            for _, future in batch:
+                future.set_exception(faults.known(error, "notify"))
+            return
+        for (_, future), answer in zip(batch, answers, strict=True):
+            if isinstance(answer, str):
+                future.set_result(answer)
+            else:
+                future.set_exception(faults.from_tuple(*answer))

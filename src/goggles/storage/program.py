@@ -1,0 +1,109 @@
+"""The storage as a whole: opens its folder, its port, and attaches itself to the nameserver.
+
+Law: the port is open before the nameserver is told of it; at a stop the port closes first, so that nothing is
+promised that will not be kept.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from goggles.clock import Clock, SystemClock
+from goggles.errors import Conflict
+from goggles.pki.context import Contexts, PkiFiles
+from goggles.pki.identity import Identity
+from goggles.roles import DEFAULT, Level, Role
+from goggles.settings import StorageSettings
+from goggles.storage.attachment import Attachment, Place
+from goggles.storage.dataserver import DataServer
+from goggles.storage.notifier import Notifier
+from goggles.storage.scripting import Scripting
+from goggles.storage.service import StorageService
+from goggles.storage.stream import OrderStream
+from goggles.storage.vault import Vault
+from goggles.storage.workers import Workers
+from goggles.wire.dial import Address, Dialer
+from goggles.wire.links import Links
+from goggles.wire.server import Doors, Server
+
+log = logging.getLogger(__name__)
+
+
+class Storage:
+    """One running storage; `start`, then `stop`.  `port` is where it listens."""
+
+    def __init__(self, settings: StorageSettings, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self._contexts = Contexts(PkiFiles(settings.ca_cert, settings.certfile, settings.keyfile))
+        _check_name(settings.name, self._contexts.identity)
+        self.vault = Vault.open(settings.rootpath, settings.capacity, self._clock)
+        try:
+            self._build()
+        except BaseException:
+            self.vault.close()
+            raise
+
+    def _build(self) -> None:
+        settings, dialer = self._settings, Dialer(self._contexts)
+        self._links = Links(dialer)
+        orders = OrderStream(self.vault, lambda order: self._workers.aside(order))
+        self._notifier = Notifier(lambda: self.attachment.connect(), lambda: self.attachment.session)
+        data = DataServer(
+            settings.name,
+            self.vault,
+            orders,
+            self._links,
+            lambda: self.attachment.keys(),
+            self._notifier.notify,
+            self._clock,
+        )
+        scripting = Scripting(
+            settings.name, self.vault, orders, self._links, lambda: self.attachment.connect(), self._notifier.notify
+        )
+        doors = Doors(
+            lambda caller: StorageService(caller, orders, scripting), _level, data.serve, takes_objects=True
+        )
+        self._server = Server(settings.listen, settings.port, self._contexts, doors)
+        place = Place(settings.name, settings.hostname, self._server.port, settings.capacity, settings.zone)
+        nameserver = Address(settings.ns_hostname, settings.ns_port)
+        self.attachment = Attachment(place, nameserver, dialer, self.vault, orders, data.active, self._clock)
+        self._workers = Workers(
+            self.vault, self._links, self._notifier.notify, self.attachment.report, self.attachment.recheck
+        )
+
+    @property
+    def port(self) -> int:
+        return self._server.port
+
+    def start(self) -> None:
+        self._server.start()
+        self._workers.start()
+        self._notifier.start()
+        self.attachment.start()
+        log.info("storage %s serves on port %d, %d bytes", self._settings.name, self.port, self._settings.capacity)
+        if self._contexts.expires_soon(self._clock.now()):
+            log.warning("the certificate of storage %s expires in less than 30 days; renew it", self._settings.name)
+
+    def stop(self, drain: float = 5.0) -> None:
+        """Finish what is under way, and leave."""
+        self._server.stop(drain)
+        self.attachment.stop()
+        self._workers.stop()
+        self._notifier.stop()
+        self._links.close()
+        self.vault.close()
+        log.info("storage %s stopped", self._settings.name)
+
+
+def _check_name(name: str, identity: Identity) -> None:
+    if identity.role is not Role.STORAGE or identity.name != name:
+        raise Conflict(
+            f"storage {name!r} was given the certificate of {identity}",
+            f"issue one: make -C certs peer NAME={name} ROLE=storage HOSTS=...",
+        )
+
+
+def _level(identity: Identity) -> Level:
+    """What accounts allow is the nameserver's business; it is asked on each use."""
+    return DEFAULT[identity.role]

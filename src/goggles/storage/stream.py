@@ -1,0 +1,81 @@
+"""The orders of the nameserver, as they come.
+
+Law: the orders of one session are carried out in their order, each at most once; a number that was carried out
+is not carried out again.  Orders that take long (pull, check, recheck) are handed aside, and count as carried out
+when they are handed over.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+from goggles.contracts.orders import Order
+from goggles.contracts.records import Value
+from goggles.errors import Stale
+from goggles.storage.vault import Vault
+
+log = logging.getLogger(__name__)
+ASIDE = frozenset({"pull", "check", "recheck"})
+OPENING = 10.0  # seconds that a new session may take to be known here
+WAIT = 10.0  # seconds that a reader waits for orders before it
+
+OK: tuple[Value, ...] = ("ok",)
+
+
+class OrderStream:
+    """Which orders of the current session have been carried out."""
+
+    def __init__(self, vault: Vault, aside: Callable[[Order], None]) -> None:
+        self._vault = vault
+        self._aside = aside
+        self._changed = threading.Condition()
+        self._running = threading.Lock()  # held while orders are carried out
+        self._session = ""
+        self._done = 0
+
+    def begin(self, session: str) -> None:
+        """A new session: its orders are numbered from 1."""
+        with self._changed:
+            self._session, self._done = session, 0
+            self._changed.notify_all()
+
+    def carry_out(self, session: str, first: int, orders: Sequence[Order]) -> tuple[tuple[Value, ...], ...]:
+        """Carry out `orders`, the first of which has the number `first`; one result each."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._session == session, OPENING):
+                raise Stale("this session is over", "the storage upgrades anew")
+        with self._running:
+            if session != self._session or first > self._done + 1:
+                raise Stale("orders came out of their order", "the storage upgrades anew")
+            skip = self._done + 1 - first
+            results = [OK] * min(skip, len(orders)) + self._run(orders[skip:])
+            with self._changed:
+                self._done = max(self._done, first + len(orders) - 1)
+                self._changed.notify_all()
+            return tuple(results)
+
+    def _run(self, orders: Sequence[Order]) -> list[tuple[Value, ...]]:
+        """Runs of ordinary orders go to the vault together, so that they share its fsyncs."""
+        results: list[tuple[Value, ...]] = []
+        group: list[Order] = []
+        for order in orders:
+            if order and order[0] in ASIDE:
+                results += self._vault.apply(group)
+                group = []
+                self._aside(order)
+                results.append(OK)
+            else:
+                group.append(order)
+        return results + self._vault.apply(group)
+
+    def wait_for(self, number: int) -> None:
+        """Return when the order of this number has been carried out; Stale where it does not come."""
+        if number <= self._done:
+            return
+        with self._changed:
+            session = self._session
+            self._changed.wait_for(lambda: number <= self._done or session != self._session, WAIT)
+            if number > self._done:
+                raise Stale("the storage has not caught up with the nameserver", "ask the nameserver again")
