@@ -375,7 +375,7 @@ class Session:
         self._calls("drain", name, on)
 
     def mkdirs(self, paths: list[DfsPath]) -> list[Any]:
-        """Make many directories; for each None or (code, message, hint)."""
+        """Make many directories; for each True or (code, message, hint)."""
         answers: list[Any] = []
         for start in range(0, len(paths), PAGE):
             answers += self._calls("mkdir_many", tuple(paths[start : start + PAGE]))

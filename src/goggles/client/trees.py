@@ -158,7 +158,7 @@ class PutTree(_Tree):
             raise LocalFileError(f"{show(str(local))} is not a directory", "put takes single files")
         directories, jobs = self._survey(local, path)
         for directory, answer in zip(directories, self.session.mkdirs(directories), strict=True):
-            if len(answer) == 3 and answer[0] in ("not_a_directory", "exists", "denied", "bad_path"):
+            if answer is not True:
                 self.tally.fail(directory, faults.from_tuple(*answer))
         self.tally.directories = len(directories)
         self.work(jobs, self._small, self._large)

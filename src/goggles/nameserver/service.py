@@ -144,8 +144,8 @@ class UserDoors(Service):
 
     @exposed(*USERS, level=Level.READAPPEND)
     def mkdir_many(self, paths: tuple[str, ...]) -> tuple[Value, ...]:
-        """Make each directory and those above it; directories that are there already are fine."""
-        return self._each(paths, lambda path: self._names.mkdir(path, True, True, ""))
+        """Make each directory and those above it; True (directories that are there already are fine) or an error."""
+        return self._each(paths, lambda path: self._names.mkdir(path, True, True, "") is not None)
 
     @exposed(*USERS, level=Level.READWRITE)
     def rmdir(self, path: str, recursive: bool = False, request: str = "") -> tuple[Value, ...]:

@@ -1,0 +1,44 @@
+"""What the two servers have in common: start, wait for a signal, stop cleanly.
+
+Law: SIGTERM and SIGINT end a server in good order; a second one ends it at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Protocol
+
+log = logging.getLogger(__name__)
+
+
+class Runs(Protocol):
+    """A server."""
+
+    port: int
+
+    def start(self) -> None: ...
+
+    def stop(self, drain: float = ...) -> None: ...
+
+
+def serve(server: Runs, drain: float = 5.0) -> int:
+    """Run `server` until a signal comes; the exit code."""
+    stop = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        log.info("%s: stopping", signal.Signals(number).name)
+        stop.set()
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)
+    server.start()
+    while not stop.wait(3600):
+        pass
+    server.stop(drain)
+    return 0
