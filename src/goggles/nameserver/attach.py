@@ -163,10 +163,9 @@ class Attachment:
 
         def decide(tx: Transaction) -> int:
             node, _ = self._checking(session)
-            page = tx.tree.directories(after, PAGE)
-            for _, path in page:
+            for _, path in tx.tree.directories(after, PAGE):
                 tx.on_commit(lambda path=path: node.order(orders.mkdir(path)))  # type: ignore[misc]
-            return page[-1][0] if len(page) == PAGE else -1
+            return tx.tree.last_directory(after, PAGE)
 
         return self._site.decisions.run(decide)
 

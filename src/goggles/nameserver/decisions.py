@@ -53,10 +53,12 @@ class Transaction:
         del self._commit[mark[0] :], self._rollback[mark[1] :]
 
     def committed(self) -> None:
+        self.tree.committed()
         for effect in self._commit:
             effect()
 
     def rolled_back(self) -> None:
+        self.tree.rolled_back()
         for effect in reversed(self._rollback):
             effect()
 
@@ -88,11 +90,12 @@ class _Request(Generic[T]):
 class Decisions:
     """Runs decisions, one group at a time."""
 
-    def __init__(self, database: Database, cache: DirCache, clock: Clock) -> None:
+    def __init__(self, database: Database, cache: DirCache, clock: Clock, copies: int) -> None:
         self.lock = threading.RLock()
         self._database = database
         self._cache = cache
         self._clock = clock
+        self._copies = copies
         self._waiting: deque[_Request[Any]] = deque()  # appended by anyone, taken with the lock held
         self.groups = self.decided = 0
 
@@ -129,9 +132,10 @@ class Decisions:
         tx = None
         try:
             with self._database.write() as connection:
-                tx = Transaction(Tree(connection, self._cache, self._clock.now()))
+                tx = Transaction(Tree(connection, self._cache, self._clock.now(), self._copies))
                 for request in group:
                     request.attempt(tx)
+                tx.tree.flush()
                 failpoints.hit("nameserver.decide.before_commit")
         except BaseException:
             if tx is not None:

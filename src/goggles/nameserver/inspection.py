@@ -16,7 +16,7 @@ from goggles.nameserver.decisions import Transaction
 from goggles.nameserver.judging import CONDEMNED, IdSet, Known, Verdict, judge_file, judge_staged
 from goggles.nameserver.roster import Node
 from goggles.nameserver.site import Site
-from goggles.nameserver.tree import Entry
+from goggles.nameserver.entry import Entry
 from goggles.paths import DfsPath, join, parse, split
 
 

@@ -18,7 +18,8 @@ from goggles.errors import BadRequest, NotADirectory
 from goggles.nameserver.decisions import Transaction
 from goggles.nameserver.replication import Standing
 from goggles.nameserver.site import Site
-from goggles.nameserver.tree import Entry, Tree
+from goggles.nameserver.entry import Entry
+from goggles.nameserver.tree import Tree
 from goggles.paths import DfsPath, join, parse
 
 MAX_LISTING = 10_000

@@ -50,7 +50,7 @@ class Nameserver:
 
     def _begin(self) -> None:
         settings = self._settings
-        self._database.prepare(settings.site_name)
+        self._database.prepare(settings.site_name, self._clock.now())
         self._import()
         site_id, name = self._database.site()
         policy = Policy(settings.copies, settings.grace, settings.heartbeat, settings.lease, settings.repair_streams)

@@ -23,7 +23,7 @@ from goggles.nameserver.replication import Assessment, Copy, Standing, assess
 from goggles.nameserver.roster import Node
 from goggles.nameserver.site import Site
 from goggles.nameserver.states import CONNECTED, READABLE, Event, NodeState
-from goggles.nameserver.tree import Entry
+from goggles.nameserver.entry import Entry
 from goggles.nameserver.uploads import Upload
 from goggles.nameserver.writing import Writing
 

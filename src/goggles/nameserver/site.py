@@ -61,14 +61,16 @@ class Site:
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
-        self.decisions = Decisions(self.database, self.cache, self.clock)
+        self.decisions = Decisions(self.database, self.cache, self.clock, self.policy.copies)
         self.started = self.clock.monotonic()
 
     @contextlib.contextmanager
     def look(self) -> Iterator[Tree]:
         """The tree as it is now, for reading only."""
         with self.database.read() as connection:
-            yield Tree(connection, self.cache, self.clock.now())
+            tree = Tree(connection, self.cache, self.clock.now(), self.policy.copies)
+            yield tree
+            tree.committed()
 
     def grant(self, kind: str, subject: str, path: str, size: int, node: Node, holder: str) -> bytes:
         """Proof for `node` that `holder` may do this."""

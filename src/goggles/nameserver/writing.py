@@ -29,7 +29,7 @@ from goggles.nameserver.placement import choose
 from goggles.nameserver.roster import Node
 from goggles.nameserver.site import Site
 from goggles.nameserver.states import READABLE, NodeState
-from goggles.nameserver.tree import Entry
+from goggles.nameserver.entry import Entry
 from goggles.nameserver.uploads import Upload
 from goggles.paths import join, parse, split
 from goggles.roles import Level

@@ -1,0 +1,133 @@
+"""The SQL of the tree, each statement made once.
+
+Law: nothing here decides; `tree` does.  Statements have bound parameters only.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Select, bindparam, delete, func, insert, literal, select, update
+
+from goggles.meta.tables import accounts, entries, instances, owed, receipts, storages, tombstones, totals
+
+E, I = entries.c, instances.c  # noqa: E741 - columns of entries and of instances
+
+CHILD = select(entries).where(E.parent_id == bindparam("parent"), E.name == bindparam("child"))
+CHILD_DIR = select(E.id, E.kind).where(E.parent_id == bindparam("parent"), E.name == bindparam("child"))
+BY_ID = select(entries).where(E.id == bindparam("id"))
+BY_VERSIONS = select(entries).where(E.version.in_(bindparam("versions", expanding=True)))
+PAGE = (
+    select(entries)
+    .where(E.parent_id == bindparam("parent"), E.name > bindparam("after"))
+    .order_by(E.name)
+    .limit(bindparam("most"))
+)
+CHILDREN = (
+    select(E.parent_id, func.count()).where(E.parent_id.in_(bindparam("ids", expanding=True))).group_by(E.parent_id)
+)
+HAS_CHILD = select(E.id).where(E.parent_id == bindparam("parent")).limit(1)
+UP = select(E.parent_id, E.name, E.copies).where(E.id == bindparam("id"))
+
+ADD_ENTRY = insert(entries)
+DELETE_ENTRY = delete(entries).where(E.id == bindparam("entry"))
+RENAME = (
+    update(entries)
+    .where(E.id == bindparam("entry"))
+    .values(parent_id=bindparam("to_parent"), name=bindparam("to_name"))
+)
+OVERWRITE = (
+    update(entries)
+    .where(E.id == bindparam("entry"))
+    .values(
+        size=bindparam("new_size"),
+        sha256=bindparam("new_sha256"),
+        generation=bindparam("new_generation"),
+        version=bindparam("new_version"),
+        modified_at=bindparam("now"),
+        uploader=bindparam("new_uploader"),
+        source=bindparam("new_source"),
+        copies=bindparam("new_copies"),
+    )
+)
+SET_COPIES = update(entries).where(E.id == bindparam("entry")).values(copies=bindparam("new_copies"))
+
+HOLDERS = select(I.entry_id, I.storage_id).where(I.entry_id.in_(bindparam("ids", expanding=True)))
+ADD_INSTANCE = insert(instances)
+DROP_INSTANCES = delete(instances).where(I.entry_id == bindparam("entry"))
+DROP_ON = delete(instances).where(
+    I.storage_id == bindparam("storage"), I.entry_id.in_(bindparam("ids", expanding=True))
+)
+ON_STORAGE = (
+    select(I.entry_id)
+    .where(I.storage_id == bindparam("storage"), I.entry_id > bindparam("after"))
+    .order_by(I.entry_id)
+    .limit(bindparam("most"))
+)
+USED = select(I.storage_id, func.count(), func.sum(I.size)).group_by(I.storage_id)
+
+FILES = select(entries).where(E.id.in_(bindparam("ids", expanding=True)), E.kind == "f")
+OWED_AMONG = select(owed.c.entry_id, owed.c.live).where(owed.c.entry_id.in_(bindparam("ids", expanding=True)))
+OWED_FIRST = select(owed.c.entry_id).order_by(owed.c.live, owed.c.since, owed.c.entry_id).limit(bindparam("most"))
+OWED_COUNT = select(func.count()).select_from(owed)
+CLEAR_OWED = delete(owed).where(owed.c.entry_id == bindparam("entry"))
+ADD_OWED = insert(owed)
+
+ADD_TOMBSTONE = insert(tombstones)
+TOMBSTONE = select(tombstones.c.version).where(tombstones.c.version == bindparam("v"))
+TOMBSTONE_BY_CONTENT = (
+    select(tombstones.c.version)
+    .where(tombstones.c.sha256 == bindparam("digest"), tombstones.c.size == bindparam("length"))
+    .limit(1)
+)
+PRUNE_TOMBSTONES = delete(tombstones).where(tombstones.c.removed_at < bindparam("before"))
+
+RECEIPT = select(receipts.c.answer).where(receipts.c.request == bindparam("asked"))
+ADD_RECEIPT = insert(receipts)
+PRUNE_RECEIPTS = delete(receipts).where(receipts.c.made_at < bindparam("before"))
+
+TOTALS = select(totals.c.files, totals.c.directories, totals.c.size)
+ADD_TOTALS = update(totals).values(
+    files=totals.c.files + bindparam("add_files"),
+    directories=totals.c.directories + bindparam("add_directories"),
+    size=totals.c.size + bindparam("add_size"),
+)
+
+DIRECTORIES = (
+    select(E.id).where(E.kind == "d", E.id > bindparam("after")).order_by(E.id).limit(bindparam("most"))
+)
+BELOW = (
+    select(entries).where(E.parent_id == bindparam("parent")).order_by(E.id).limit(bindparam("most"))
+)
+
+STORAGES = select(storages).order_by(storages.c.id)
+STORAGE = select(storages).where(storages.c.name == bindparam("called"))
+ADD_STORAGE = insert(storages)
+UPDATE_STORAGE = (
+    update(storages)
+    .where(storages.c.id == bindparam("storage"))
+    .values(
+        storage_id=bindparam("new_storage_id"),
+        host=bindparam("new_host"),
+        port=bindparam("new_port"),
+        capacity=bindparam("new_capacity"),
+        zone=bindparam("new_zone"),
+    )
+)
+SET_COUNTED = update(storages).where(storages.c.id == bindparam("storage")).values(counted=bindparam("on"))
+SET_DRAINING = update(storages).where(storages.c.id == bindparam("storage")).values(draining=bindparam("on"))
+
+ACCOUNTS = select(accounts.c.name, accounts.c.level)
+DELETE_ACCOUNT = delete(accounts).where(accounts.c.name == bindparam("called"))
+ADD_ACCOUNT = insert(accounts)
+
+
+def files_below(directory: int) -> Select[tuple[int]]:
+    """Ids of the files anywhere below a directory, in order of their ids, after `after`, at most `most`."""
+    tree = select(E.id, E.kind).where(E.id == literal(directory)).cte("tree", recursive=True)
+    below = entries.alias()
+    tree = tree.union_all(select(below.c.id, below.c.kind).where(below.c.parent_id == tree.c.id))
+    return (
+        select(tree.c.id)
+        .where(tree.c.kind == "f", tree.c.id > bindparam("after"))
+        .order_by(tree.c.id)
+        .limit(bindparam("most"))
+    )

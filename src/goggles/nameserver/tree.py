@@ -1,0 +1,360 @@
+"""The rules of files and directories, over one transaction.
+
+Law: a verb that refuses raises a GogglesError before its first write, so decisions that share a transaction can not
+spoil each other.  Overwriting and removing leave a tombstone: the tree remembers what it let go.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from goggles.contracts.data import DEFAULT_COPIES
+from goggles.errors import (
+    AlreadyExists,
+    BadRequest,
+    IsADirectory,
+    NotADirectory,
+    NotEmpty,
+    NotFound,
+)
+from goggles.meta.tables import ROOT_ID, TRASH_ID
+from goggles.nameserver import statements as sql
+from goggles.nameserver.copies import Copies
+from goggles.nameserver.dircache import DirCache
+from goggles.nameserver.entry import Entry, Written, entry_of
+from goggles.paths import ROOT, DfsPath, is_inside, join, parts, split
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What a move came to: the entry, and the file it replaced with the storages that hold that."""
+
+    entry: Entry
+    replaced: Entry | None
+    replaced_holders: tuple[int, ...]
+
+
+class Tree(Copies):
+    """The tree in one transaction.  Paths have been parsed."""
+
+    def __init__(self, tx: Connection, cache: DirCache, now: float, default_copies: int = DEFAULT_COPIES) -> None:
+        super().__init__(tx, now)
+        self._cache = cache
+        self._generation = cache.generation
+        self._found: dict[str, int] = {}
+        self._restructured = False
+        self._default_copies = default_copies
+
+    # --- the end of the transaction --------------------------------------------------------
+
+    def committed(self) -> None:
+        """The transaction is durable: others may use what it found."""
+        if self._restructured:
+            self._cache.reopen()
+        else:
+            for path, directory in self._found.items():
+                self._cache.put(path, directory, self._generation)
+
+    def rolled_back(self) -> None:
+        if self._restructured:
+            self._cache.reopen()
+
+    def _restructure(self) -> None:
+        """Directories move or go: what was known of paths is not, from here on."""
+        if not self._restructured:
+            self._cache.shut()
+        self._restructured = True
+        self._found.clear()
+        self._paths.clear()
+
+    # --- looking ---------------------------------------------------------------------------
+
+    def find(self, path: DfsPath) -> Entry | None:
+        """What stands at `path`."""
+        if path == ROOT:
+            return self.get(ROOT_ID)
+        above, name = split(path)
+        parent = self._directory_id(above)
+        return None if parent is None else self._child(parent, name)
+
+    def need(self, path: DfsPath) -> Entry:
+        found = self.find(path)
+        if found is None:
+            raise self._missing(path)
+        return found
+
+    def need_dir(self, path: DfsPath) -> Entry:
+        found = self.need(path)
+        if not found.is_dir:
+            raise NotADirectory(f"{path} is a file, not a directory")
+        return found
+
+    def need_file(self, path: DfsPath) -> Entry:
+        found = self.need(path)
+        if found.is_dir:
+            raise IsADirectory(f"{path} is a directory, not a file")
+        return found
+
+    def _missing(self, path: DfsPath) -> NotFound | NotADirectory:
+        """Why nothing stands there, as precisely as it can be said."""
+        here = ROOT
+        for name in parts(path):
+            found = self.find(here)
+            if found is not None and not found.is_dir:
+                return NotADirectory(f"{here} is a file: there is nothing below it")
+            here = join(here, name)
+        return NotFound(f"there is nothing at {path}")
+
+    def _child(self, parent: int, name: str) -> Entry | None:
+        row = self.tx.execute(sql.CHILD, {"parent": parent, "child": name}).first()
+        return None if row is None else entry_of(row)
+
+    def _directory_id(self, path: DfsPath) -> int | None:
+        """The id of the directory at `path`; None where there is none."""
+        if path == ROOT:
+            return ROOT_ID
+        known = self._found.get(path)
+        if known is None and not self._restructured:
+            known = self._cache.get(path)
+        if known is not None:
+            return known
+        above, name = split(path)
+        parent = self._directory_id(above)
+        if parent is None:
+            return None
+        row = self.tx.execute(sql.CHILD_DIR, {"parent": parent, "child": name}).first()
+        if row is None or row.kind != "d":
+            return None
+        self._found[path] = row.id
+        return int(row.id)
+
+    def listing(self, path: DfsPath, after: str, limit: int) -> list[Entry]:
+        """A page of the entries of a directory, in byte order of their names."""
+        directory = self.need_dir(path)
+        rows = self.tx.execute(sql.PAGE, {"parent": directory.id, "after": after, "most": limit})
+        return [entry_of(row) for row in rows]
+
+    def count_children(self, directories: Sequence[int]) -> dict[int, int]:
+        """Number of entries by directory id; 0 is left out."""
+        if not directories:
+            return {}
+        rows = self.tx.execute(sql.CHILDREN, {"ids": list(directories)}).tuples()
+        return {int(parent or 0): int(count) for parent, count in rows}
+
+    def directories(self, after: int, limit: int) -> list[tuple[int, DfsPath]]:
+        """A page of all directories but the root, by id; those that were removed meanwhile are left out of the paths."""
+        ids = self.tx.execute(sql.DIRECTORIES, {"after": max(after, TRASH_ID), "most": limit}).scalars().all()
+        return [(number, path) for number in ids if (path := self.path_of(number)) is not None]
+
+    def last_directory(self, after: int, limit: int) -> int:
+        """Where the page of `directories` after `after` ends; -1 where it is the last."""
+        ids = self.tx.execute(sql.DIRECTORIES, {"after": max(after, TRASH_ID), "most": limit}).scalars().all()
+        return int(ids[-1]) if len(ids) == limit else -1
+
+    # --- directories -----------------------------------------------------------------------
+
+    def mkdir(self, path: DfsPath, *, parents: bool = False, exist_ok: bool = False) -> list[DfsPath]:
+        """Make a directory (and those above it); the paths that were made."""
+        found = self.find(path)
+        if found is not None:
+            if exist_ok and found.is_dir:
+                return []
+            raise AlreadyExists(f"{path} exists already", "" if found.is_dir else "it is a file")
+        above, name = split(path)
+        missing = self._missing_above(above) if parents else []
+        parent = self.need_dir(above).id if not missing else self._make_all(missing)
+        self._add_directory(parent, name)
+        return [*missing, path]
+
+    def _missing_above(self, path: DfsPath) -> list[DfsPath]:
+        """Directories that are not there, outermost first; NotADirectory where a file is in the way."""
+        missing: list[DfsPath] = []
+        while (found := self.find(path)) is None:
+            missing.insert(0, path)
+            path = split(path)[0]
+        if not found.is_dir:
+            raise NotADirectory(f"{path} is a file: there can be nothing below it")
+        return missing
+
+    def _make_all(self, missing: list[DfsPath]) -> int:
+        parent = self.need_dir(split(missing[0])[0]).id
+        for path in missing:
+            parent = self._add_directory(parent, split(path)[1])
+            self._found[path] = parent
+        return parent
+
+    def _add_directory(self, parent: int, name: str) -> int:
+        row = self._row(parent, name, "d")
+        number = self.tx.execute(sql.ADD_ENTRY, row).inserted_primary_key
+        self.count(directories=1)
+        return int(number[0])
+
+    def _row(self, parent: int, name: str, kind: str) -> dict[str, Any]:
+        return {
+            "parent_id": parent,
+            "name": name,
+            "kind": kind,
+            "copies": None,
+            "created_at": self.now,
+            "modified_at": self.now,
+            "size": 0,
+            "sha256": "",
+            "generation": 0,
+            "version": None,
+            "uploader": "",
+            "source": "",
+        }
+
+    def rmdir(self, path: DfsPath) -> Entry:
+        """Remove an empty directory."""
+        found = self._removable(path)
+        if self.tx.execute(sql.HAS_CHILD, {"parent": found.id}).first() is not None:
+            raise NotEmpty(f"{path} is not empty", "rmdir -r removes a directory with all that is in it")
+        self._restructure()
+        self.tx.execute(sql.DELETE_ENTRY, {"entry": found.id})
+        self.count(directories=-1)
+        return found
+
+    def remove_tree(self, path: DfsPath) -> Entry:
+        """Take a directory with all that is in it out of the tree, at once; the trash is purged piece by piece."""
+        found = self._removable(path)
+        self._restructure()
+        name = f"{found.id}.{secrets.token_hex(4)}"
+        self.tx.execute(sql.RENAME, {"entry": found.id, "to_parent": TRASH_ID, "to_name": name})
+        return found
+
+    def _removable(self, path: DfsPath) -> Entry:
+        if path == ROOT:
+            raise BadRequest("the root directory can not be removed")
+        return self.need_dir(path)
+
+    # --- moving ----------------------------------------------------------------------------
+
+    def move(self, source: DfsPath, target: DfsPath) -> Moved:
+        """Rename to exactly `target`; a file replaces a file."""
+        found = self.need(source)
+        if source == ROOT:
+            raise BadRequest("the root directory can not be moved")
+        if found.is_dir and is_inside(target, source):
+            raise BadRequest(f"{source} can not be moved into itself", "choose a target outside of it")
+        above, name = split(target)
+        there = self.find(target)
+        if there is not None and there.id == found.id:
+            return Moved(found, None, ())
+        self._may_replace(found, there, target)
+        parent = self.need_dir(above)
+        if found.is_dir:
+            self._restructure()
+        holders = self.let_go(there) if there is not None else ()
+        self.tx.execute(sql.RENAME, {"entry": found.id, "to_parent": parent.id, "to_name": name})
+        return Moved(found, there, holders)
+
+    def _may_replace(self, found: Entry, there: Entry | None, target: DfsPath) -> None:
+        if there is None:
+            return
+        if there.is_dir:
+            raise AlreadyExists(f"{target} exists already and is a directory")
+        if found.is_dir:
+            raise AlreadyExists(f"{target} exists already and is a file")
+
+    # --- files -----------------------------------------------------------------------------
+
+    def rm(self, path: DfsPath) -> tuple[Entry, tuple[int, ...]]:
+        """Remove a file; it, and the storages that held it."""
+        if path == ROOT:
+            raise IsADirectory("/ is a directory", "rmdir removes directories")
+        found = self.need(path)
+        if found.is_dir:
+            raise IsADirectory(f"{path} is a directory", "rmdir removes directories")
+        return found, self.let_go(found)
+
+    def commit_file(
+        self,
+        parent: int,
+        name: str,
+        *,
+        size: int,
+        sha256: str,
+        version: str,
+        uploader: str,
+        source: str,
+        copies: int,
+        holders: Sequence[int],
+    ) -> Written:
+        """Create or overwrite a file in directory `parent`."""
+        above = self.get(parent)
+        if above is None or not above.is_dir:
+            raise NotFound(f"the directory for {name!r} is gone")
+        there = self._child(parent, name)
+        if there is not None and there.is_dir:
+            raise IsADirectory(f"{name!r} is a directory", "give the file a name of its own")
+        values = {"size": size, "sha256": sha256, "version": version, "uploader": uploader, "source": source}
+        if there is None:
+            return Written(self._create(parent, name, copies, values, holders), None, ())
+        return self._overwrite(there, copies, values, holders)
+
+    def _create(
+        self, parent: int, name: str, copies: int, values: dict[str, Any], holders: Sequence[int]
+    ) -> Entry:
+        row = self._row(parent, name, "f") | values | {"copies": copies, "generation": 1}
+        number = int(self.tx.execute(sql.ADD_ENTRY, row).inserted_primary_key[0])
+        self.count(files=1, size=values["size"])
+        self.add_holders(number, values["size"], holders)
+        return Entry(number, parent, name, "f", copies, self.now, self.now, generation=1, **values)
+
+    def _overwrite(self, there: Entry, copies: int, values: dict[str, Any], holders: Sequence[int]) -> Written:
+        old_holders = self.bury(there)
+        new = {f"new_{key}": value for key, value in values.items()}
+        new |= {"entry": there.id, "new_generation": there.generation + 1, "now": self.now, "new_copies": copies}
+        self.tx.execute(sql.OVERWRITE, new)
+        self.count(size=values["size"] - there.size)
+        self.add_holders(there.id, values["size"], holders)
+        entry = Entry(
+            there.id,
+            there.parent_id,
+            there.name,
+            "f",
+            copies,
+            there.created,
+            self.now,
+            generation=there.generation + 1,
+            **values,
+        )
+        return Written(entry, there, old_holders)
+
+    # --- number of copies ------------------------------------------------------------------
+
+    def copies_for(self, directory: int) -> int:
+        """Copies that new files of this directory get: its own setting, or that of the nearest directory above."""
+        number: int | None = directory
+        while number is not None:
+            row = self.tx.execute(sql.UP, {"id": number}).first()
+            if row is None:
+                break
+            if row.copies is not None:
+                return int(row.copies)
+            number = row.parent_id
+        return self._default_copies
+
+    def set_copies(self, path: DfsPath, copies: int) -> Entry:
+        """Set the number for a file, or for new files of a directory."""
+        found = self.need(path)
+        self.tx.execute(sql.SET_COPIES, {"entry": found.id, "new_copies": copies})
+        return found
+
+    def set_copies_below(self, directory: int, copies: int, after: int, limit: int) -> list[int]:
+        """Set it for a page of the files below a directory; their ids."""
+        statement = sql.files_below(directory)
+        ids = self.tx.execute(statement, {"after": after, "most": limit}).scalars().all()
+        self._set_all_copies(ids, copies)
+        return [int(number) for number in ids]
+
+    def _set_all_copies(self, ids: Iterable[int], copies: int) -> None:
+        rows = [{"entry": number, "new_copies": copies} for number in ids]
+        if rows:
+            self.tx.execute(sql.SET_COPIES, rows)

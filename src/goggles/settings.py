@@ -1,0 +1,340 @@
+"""What can be set, for each program: one table, from which flags, environment, files and reference are made.
+
+Law: a setting is declared once, as a field of one of the classes below.  Its value is the flag, else the environment
+variable, else the key in the settings file, else the default.  Whatever is wrong is a SettingsError that names all
+three places.  A settings file is TOML (or JSON, by its suffix): keys at the top are for the program that reads it,
+a table named after a program ([nameserver], [storage], [client]) is for that program and stronger.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from goggles.errors import SettingsError
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+LEVELS = ("debug", "info", "warning", "error", "critical")
+_UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?b)?", re.IGNORECASE | re.ASCII)
+_WHOLE = re.compile(r"[+-]?\d{1,30}", re.ASCII)
+_YES_NO = {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "off": False, "0": False}
+_NO_FILES: Mapping[str, object] = {}
+
+
+# --- kinds of values -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How a value is written.  `read` takes text and raises ValueError; `natives` are its types in a settings file."""
+
+    shape: str  # completes "... is not"
+    read: Callable[[str], Any]
+    natives: tuple[type, ...] = (str,)
+
+    def from_file(self, value: object) -> Any:
+        """The value of a key, which must have one of the types that this kind has in TOML and JSON."""
+        if type(value) not in self.natives:
+            raise ValueError
+        return self.read("\n".join(map(str, value)) if isinstance(value, list) else str(value))
+
+
+def _text(text: str) -> str:
+    if not text or any(char < " " or char == "\x7f" for char in text):
+        raise ValueError
+    return text
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path(_text(text)).expanduser()
+    except RuntimeError as error:  # ~nobody-of-this-name
+        raise ValueError from error
+
+
+def _between(number: Any, least: float, most: float) -> Any:
+    if not least <= number <= most:
+        raise ValueError
+    return number
+
+
+def _whole(text: str) -> int:
+    if not _WHOLE.fullmatch(text.strip()):
+        raise ValueError
+    return int(text)
+
+
+def size(text: str) -> int:
+    """Bytes in `1048576`, `1MiB`, `10G`, `2T`, `1.5g` (powers of 1,024) or `5MB` (powers of 1,000); else ValueError."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError
+    number, unit, suffix = match.groups()
+    factor = (1000 if unit and (suffix or "").lower() == "b" else 1024) ** _UNITS[unit.lower()]
+    return int(float(number) * factor) if "." in number else int(number) * factor
+
+
+def _yes_no(text: str) -> bool:
+    if text.lower() not in _YES_NO:
+        raise ValueError
+    return _YES_NO[text.lower()]
+
+
+def count(least: int, most: int) -> Kind:
+    """A whole number between two bounds."""
+    return Kind(f"a whole number from {least} to {most}", lambda text: _between(_whole(text), least, most), (int,))
+
+
+def seconds(least: float = 0.0, most: float = 1e9) -> Kind:
+    """A time span."""
+    shape = f"a number of seconds, at least {least:g}"
+    return Kind(shape, lambda text: _between(float(text), least, most), (int, float))
+
+
+def choice(*words: str) -> Kind:
+    """One of a few words."""
+    return Kind("one of " + ", ".join(words), lambda text: words[words.index(text.lower())])
+
+
+TEXT = Kind("text without control characters", _text)
+PATH = Kind("a path", _path)
+PORT = count(0, 65_535)
+SIZE = Kind(
+    "a size in bytes from 1 up, as 1048576, 1MiB, 10G or 2T", lambda t: _between(size(t), 1, 1 << 60), (int, str)
+)
+SWITCH = Kind("yes or no", _yes_no, (bool,))
+LINES = Kind("a list of texts", lambda text: tuple(text.split("\n")), (list,))
+
+
+# --- the table -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One setting of one program.  `default` is MISSING where it must be given, or is found (`found` says how)."""
+
+    name: str
+    kind: Kind
+    help: str
+    default: Any = MISSING
+    found: str = ""
+    bare: bool = False  # the environment variable of the seed's docker files, without GOGGLES_
+    short: str = ""
+
+    @property
+    def flag(self) -> str:
+        return f"--{self.name}"
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Environment variables, the stronger first."""
+        return (f"GOGGLES_{self.name.upper()}", *([self.name] if self.bare else []))
+
+    @property
+    def places(self) -> str:
+        """Where it can be set, for a hint."""
+        return f"{self.flag}, environment {' or '.join(self.variables)}, or the key {self.name} in the settings file"
+
+
+def _setting(text: str, kind: Kind, default: Any = MISSING, **more: Any) -> Any:
+    """Declare a setting; `more` as in Option."""
+    return dataclasses.field(default=default, metadata={"help": text, "kind": kind, **more})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What all programs have in common."""
+
+    program: ClassVar[str]
+    bare: ClassVar[frozenset[str]] = frozenset()
+
+    ca_cert: Path = _setting("CA certificate(s) that other programs are checked with", PATH, found="certs/rootCA.crt")
+    certfile: Path = _setting("certificate of this program", PATH, found="certs/NAME/NAME.crt")
+    keyfile: Path = _setting("private key of this program", PATH, found="certs/NAME/NAME.key")
+    logfile: Path | None = _setting("file for the log, instead of standard error", PATH, None)
+    loglevel: str = _setting("how much is logged: " + ", ".join(LEVELS), choice(*LEVELS), "info")
+    logformat: str = _setting("form of a log line: text, json", choice("text", "json"), "text")
+
+    @classmethod
+    def peers(cls, known: Mapping[str, Any]) -> tuple[str, ...]:
+        """Names under which a certificate of this program may stand below certs/, best first."""
+        return (cls.program,)
+
+    @classmethod
+    def found(cls, known: Mapping[str, Any]) -> dict[str, Path]:
+        """Values that stand nowhere but can be found, given those that are `known`."""
+        files = {"ca_cert": ["rootCA.crt"]}
+        files["certfile"] = [f"{name}/{name}.crt" for name in cls.peers(known)]
+        files["keyfile"] = [f"{name}/{name}.key" for name in cls.peers(known)]
+        folders = (Path("certs"), CHECKOUT / "certs")
+        there = {
+            key: [f / name for f in folders for name in names if (f / name).exists()] for key, names in files.items()
+        }
+        return {key: paths[0] for key, paths in there.items() if paths}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Server(Settings):
+    hostname: str = _setting("name under which others reach this host; its certificate must hold it", TEXT, "localhost")
+    port: int = _setting("port to listen on; 0: one that the system chooses", PORT, 0)
+    listen: str = _setting("address to listen on; all interfaces where it is not given", TEXT, "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NameserverSettings(_Server):
+    """Settings of vg-nameserver."""
+
+    program: ClassVar[str] = "nameserver"
+
+    port: int = _setting("port to listen on; 0: one that the system chooses", PORT, 8000)
+    database: str = _setting("SQLite file, or postgresql+psycopg://USER@HOST/NAME", TEXT, "goggles.db")
+    site_name: str = _setting("name of the site, given to a new database", TEXT, "goggles")
+    treejson: Path | None = _setting("tree.json: read into an empty database, written at each clean stop", PATH, None)
+    standby: bool = _setting("wait for the database where another nameserver has it", SWITCH, False)
+    copies: int = _setting("copies of each file, where its directory says nothing else", count(1, 16), 2)
+    heartbeat: float = _setting("seconds between heartbeats of a storage", seconds(0.05), 2.0)
+    grace: float = _setting("seconds before the copies on a lost storage count as lost", seconds(), 30.0)
+    lease: float = _setting("seconds without a sign of life before an upload is given up", seconds(0.1), 60.0)
+    repair_streams: int = _setting("copies that are made on one storage at the same time", count(1, 64), 4)
+    max_connections: int = _setting("connections that are served at the same time", count(1, 65_536), 2_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Caller(Settings):
+    ns_hostname: str = _setting("host name or address of the nameserver", TEXT, "localhost")
+    ns_port: int = _setting("port of the nameserver", count(1, 65_535), 8000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StorageSettings(_Server, _Caller):
+    """Settings of vg-storage."""
+
+    program: ClassVar[str] = "storage"
+    bare: ClassVar[frozenset[str]] = frozenset(
+        ("name", "hostname", "port", "capacity", "rootpath", "ns_hostname", "ns_port", "ca_cert", "certfile", "keyfile")
+    )
+
+    name: str = _setting("name of this storage, unique in its site", TEXT)
+    capacity: int = _setting("bytes that this storage may hold: 1048576, 1MiB, 10G, 2T", SIZE)
+    rootpath: Path = _setting("folder that holds the files", PATH, found="storage-NAME")
+    zone: str = _setting("zone (room, rack, host): copies are spread over zones", TEXT, "")
+    quarantine_days: float = _setting("days for which quarantined files are kept", seconds(), 7.0)
+
+    @classmethod
+    def peers(cls, known: Mapping[str, Any]) -> tuple[str, ...]:
+        return (str(known["name"]),)
+
+    @classmethod
+    def found(cls, known: Mapping[str, Any]) -> dict[str, Path]:
+        return {**super().found(known), "rootpath": Path(f"storage-{known['name']}")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientSettings(_Caller):
+    """Settings of vg, the shell."""
+
+    program: ClassVar[str] = "client"
+
+    loglevel: str = _setting("how much is logged: " + ", ".join(LEVELS), choice(*LEVELS), "warning")
+    local: Path = _setting("local directory that get and put start from", PATH, Path("."))
+    timeout: float = _setting("seconds for which a lost connection is tried again", seconds(), 30.0)
+    json: bool = _setting("print answers as JSON, one value a line", SWITCH, False)
+    command: tuple[str, ...] = _setting(
+        "command to run instead of the shell; may be given again", LINES, (), short="-c"
+    )
+
+    @classmethod
+    def peers(cls, known: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("client", "admin")
+
+
+S = TypeVar("S", bound=Settings)
+PROGRAMS: dict[str, type[Settings]] = {
+    cls.program: cls for cls in (NameserverSettings, StorageSettings, ClientSettings)
+}
+
+
+def options(cls: type[Settings]) -> list[Option]:
+    """The settings of a program, those that all programs have last."""
+    shared = {f.name for f in dataclasses.fields(Settings)}
+    fields = sorted(dataclasses.fields(cls), key=lambda f: f.name in shared)
+    return [Option(f.name, default=f.default, bare=f.name in cls.bare, **f.metadata) for f in fields]
+
+
+# --- from the three places to the values -----------------------------------------------------
+
+
+def resolve(cls: type[S], flags: Mapping[str, str], environ: Mapping[str, str], file: Path | None = None) -> S:
+    """The settings of one program.  `flags`: text by name of setting; an empty environment variable is none."""
+    keys = _load(cls, file) if file is not None else _NO_FILES
+    known: dict[str, Any] = {}
+    for option in options(cls):
+        value = _value(option, flags, environ, keys, file)
+        if value is not MISSING:
+            known[option.name] = value
+    _demand(cls, known, [option for option in options(cls) if not option.found])
+    known = {**cls.found(known), **known}
+    _demand(cls, known, options(cls))
+    return cls(**known)
+
+
+def _demand(cls: type[Settings], known: Mapping[str, Any], wanted: list[Option]) -> None:
+    for option in wanted:
+        if option.name not in known:
+            looked = f"; {option.found.replace('NAME', cls.peers(known)[0])} is not there" if option.found else ""
+            raise SettingsError(f"{option.name} is missing{looked}", f"give {option.places}")
+
+
+def _value(
+    option: Option, flags: Mapping[str, str], environ: Mapping[str, str], keys: Mapping[str, object], file: Path | None
+) -> Any:
+    if option.name in flags:
+        return _read(option, option.flag, flags[option.name], option.kind.read)
+    for variable in option.variables:
+        if environ.get(variable):
+            return _read(option, f"environment variable {variable}", environ[variable], option.kind.read)
+    if option.name in keys:
+        return _read(option, f"key {option.name} in {file}", keys[option.name], option.kind.from_file)
+    return option.default
+
+
+def _read(option: Option, place: str, value: Any, read: Callable[[Any], Any]) -> Any:
+    try:
+        return read(value)
+    except (ValueError, OverflowError):
+        raise SettingsError(f"{place}: {value!r} is not {option.kind.shape}", f"set it with {option.places}") from None
+
+
+def _load(cls: type[Settings], file: Path) -> dict[str, object]:
+    """The keys for one program; every key of the file is checked."""
+    try:
+        text = file.read_text("utf-8")
+        content = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise SettingsError(f"the settings file {file} can not be read: {error.strerror}") from error
+    except ValueError as error:
+        kind = "JSON" if file.suffix == ".json" else "TOML"
+        raise SettingsError(f"the settings file {file} is not {kind}: {error}") from error
+    if not isinstance(content, dict):
+        raise SettingsError(f"the settings file {file} holds no keys but a {type(content).__name__}")
+    tables = {name: content.pop(name) for name in PROGRAMS if isinstance(content.get(name), dict)}
+    for program, table in {**tables, "": content}.items():
+        _check_keys(PROGRAMS.get(program, cls), table, f"[{program}] of {file}" if program else str(file))
+    return {**content, **tables.get(cls.program, {})}
+
+
+def _check_keys(cls: type[Settings], table: Mapping[str, object], place: str) -> None:
+    names = [option.name for option in options(cls)]
+    for key in table:
+        if key not in names:
+            near = difflib.get_close_matches(key, names, 1)
+            hint = f"did you mean {near[0]}?" if near else "known keys: " + ", ".join(sorted(names))
+            raise SettingsError(f"unknown key {key!r} in {place}: vg-{cls.program} has no such setting", hint)

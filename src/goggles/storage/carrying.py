@@ -1,0 +1,254 @@
+"""How each order of the nameserver is carried out on the disk.
+
+Law: every order may come twice; what it finds done, it leaves.  A file is touched only if it is the version that the
+order means.  Renames come first, then each directory that was touched is fsynced once, then the orders count as done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from typing import Any
+
+from goggles import failpoints
+from goggles.contracts.orders import Order
+from goggles.contracts.records import Value
+from goggles.errors import BadRequest, Conflict, GogglesError, NotFound, Stale
+from goggles.paths import ROOT, DfsPath, join, parse, show, split
+from goggles.storage import notes
+from goggles.storage.containment import DIRECTORY, Root, explained, kind_of, open_regular
+from goggles.storage.quarantine import Quarantine
+from goggles.storage.staging import PART, check_upload
+
+Result = tuple[Value, ...]
+OK: Result = ("ok",)
+
+
+class Carrier:
+    """Carries out orders below `root`.  `freed(bytes)` is told of bytes that are gone (negative: that came).
+    One thread at a time."""
+
+    def __init__(
+        self, root: Root, staging: int, quarantine: Quarantine, bin_tree: Callable[[str, int], None], freed: Callable[[int], None]
+    ) -> None:
+        self._root = root
+        self._staging = staging
+        self._quarantine = quarantine
+        self._bin_tree = bin_tree
+        self._freed = freed
+        self._touched: dict[DfsPath, None] = {}
+        self._kinds: dict[str, Callable[..., None]] = {
+            "mkdir": self._mkdir,
+            "rmdir": self._rmdir,
+            "remove_tree": self._remove_tree,
+            "move": self._move,
+            "move_file": self._move_file,
+            "publish": self._publish,
+            "stamp": self._stamp,
+            "remove": self._remove,
+            "discard": self._discard,
+            "quarantine": self._quarantine_file,
+            "quarantine_staged": self._quarantine_staged,
+        }
+
+    def carry(self, order: Order) -> Result:
+        """One order; ("ok",) or ("error", code, message)."""
+        try:
+            kind = self._kinds.get(order[0]) if order else None
+            if kind is None:
+                raise BadRequest(f"there is no order {str(order[:1])[:60]}")
+            with explained(f"{order[0]} {show(str(order[1]))[:200]}"):
+                kind(*order[1:])
+        except GogglesError as error:
+            return ("error", error.code, error.message)
+        except TypeError as error:
+            return ("error", BadRequest.code, f"order {order[0]}: {error}")
+        return OK
+
+    def settle(self) -> None:
+        """fsync every directory that was touched."""
+        touched, self._touched = self._touched, {}
+        for path in touched:
+            with contextlib.suppress(GogglesError), self._root.directory(path) as fd:
+                os.fsync(fd)
+
+    def _touch(self, path: DfsPath) -> None:
+        self._touched[split(path)[0]] = None
+
+    # --- directories -----------------------------------------------------------------------
+
+    def _mkdir(self, text: str) -> None:
+        path = parse(text)
+        with self._root.directory(path, create=True):
+            self._touch(path)
+
+    def _rmdir(self, text: str) -> None:
+        path = parse(text)
+        if path == ROOT:
+            return
+        with contextlib.suppress(NotFound), self._root.parent(path) as (fd, name):
+            if kind_of(name, fd) == "directory":
+                with contextlib.suppress(OSError):  # not empty: what is in it was not meant
+                    os.rmdir(name, dir_fd=fd)
+                self._touch(path)
+
+    def _remove_tree(self, text: str, *_: Any) -> None:
+        path = parse(text)
+        if path == ROOT:
+            raise BadRequest("the root is not removed")
+        with contextlib.suppress(NotFound), self._root.parent(path) as (fd, name):
+            if kind_of(name, fd) == "directory":
+                self._bin_tree(name, fd)
+                self._touch(path)
+
+    def _move(self, old: str, new: str) -> None:
+        source, target = parse(old), parse(new)
+        with contextlib.suppress(NotFound), self._root.parent(source) as (fd, name):
+            if kind_of(name, fd) == "directory":
+                with self._root.parent(target, create=True) as (to, base):
+                    self._merge(name, fd, base, to, target)
+                self._touch(source)
+                self._touch(target)
+
+    def _merge(self, name: str, fd: int, base: str, to: int, target: DfsPath) -> None:
+        """Rename a directory, or move what is in it into one that is there already."""
+        if kind_of(base, to) != "directory":
+            os.rename(name, base, src_dir_fd=fd, dst_dir_fd=to)
+            return
+        source, below = os.open(name, DIRECTORY, dir_fd=fd), os.open(base, DIRECTORY, dir_fd=to)
+        try:
+            for child in os.listdir(source):
+                self._merge_one(child, source, below, join(target, child))
+            os.fsync(below)
+        finally:
+            os.close(source)
+            os.close(below)
+        os.rmdir(name, dir_fd=fd)
+
+    def _merge_one(self, child: str, source: int, below: int, path: DfsPath) -> None:
+        if kind_of(child, source) == "directory":
+            self._merge(child, source, child, below, path)
+        elif kind_of(child, below):
+            self._quarantine_at(child, source, path)
+        else:
+            os.rename(child, child, src_dir_fd=source, dst_dir_fd=below)
+
+    # --- files -----------------------------------------------------------------------------
+
+    def _publish(self, upload: str, text: str, version: str, generation: int) -> None:
+        path = parse(text)
+        staged = check_upload(upload)
+        if not kind_of(staged, self._staging):
+            if self._version_at(path) == version:
+                return
+            raise NotFound(f"upload {upload} is not staged here")
+        with self._root.parent(path, create=True) as (fd, name):
+            self._clear_way(name, fd, path)
+            self._finish_note(staged, version, generation)
+            failpoints.hit("storage.publish.before_rename")
+            os.rename(staged, name, src_dir_fd=self._staging, dst_dir_fd=fd)
+            failpoints.hit("storage.publish.after_rename")
+        self._touch(path)
+
+    def _clear_way(self, name: str, fd: int, path: DfsPath) -> None:
+        """What stands at the place of a file: a file is about to be replaced, an empty directory goes."""
+        kind = kind_of(name, fd)
+        if kind == "directory":
+            try:
+                os.rmdir(name, dir_fd=fd)
+            except OSError:
+                raise Conflict(f"a directory with something in it stands at {path}") from None
+        elif kind == "file":
+            self._freed(os.stat(name, dir_fd=fd).st_size)
+
+    def _finish_note(self, staged: str, version: str, generation: int) -> None:
+        opened = open_regular(staged, self._staging)
+        try:
+            note = notes.read(opened)
+            if note is not None:
+                notes.write(opened, note.sha256, version, int(generation))
+        finally:
+            os.close(opened)
+
+    def _stamp(self, text: str, version: str, generation: int, sha256: str) -> None:
+        opened = self._root.open_file(parse(text))
+        try:
+            notes.write(opened, sha256, version, int(generation))
+        finally:
+            os.close(opened)
+
+    def _move_file(self, old: str, new: str, version: str) -> None:
+        source, target = parse(old), parse(new)
+        there = self._version_at(source)
+        if there is None:
+            if self._version_at(target) == version:
+                return
+            raise NotFound(f"{old} is not here")
+        self._need_version(source, there, version)
+        with self._root.parent(source) as (fd, name), self._root.parent(target, create=True) as (to, base):
+            self._clear_way(base, to, target)
+            os.rename(name, base, src_dir_fd=fd, dst_dir_fd=to)
+        self._touch(source)
+        self._touch(target)
+
+    def _remove(self, text: str, version: str) -> None:
+        path = parse(text)
+        there = self._version_at(path)
+        if there is None:
+            return
+        self._need_version(path, there, version)
+        with self._root.parent(path) as (fd, name):
+            size = os.stat(name, dir_fd=fd).st_size
+            failpoints.hit("storage.remove.before_unlink")
+            os.unlink(name, dir_fd=fd)
+        self._freed(size)
+        self._touch(path)
+
+    def _quarantine_file(self, text: str, version: str) -> None:
+        path = parse(text)
+        there = self._version_at(path)
+        if there is None:
+            return
+        self._need_version(path, there, version)
+        with self._root.parent(path) as (fd, name):
+            self._quarantine_at(name, fd, path)
+        self._touch(path)
+
+    def _quarantine_at(self, name: str, fd: int, path: DfsPath) -> None:
+        size = os.stat(name, dir_fd=fd, follow_symlinks=False).st_size
+        self._quarantine.take(name, fd, path)
+        self._freed(size)
+
+    def _discard(self, upload: str) -> None:
+        staged = check_upload(upload)
+        for name in (staged, staged + PART):
+            with contextlib.suppress(FileNotFoundError):
+                size = os.stat(name, dir_fd=self._staging).st_size
+                os.unlink(name, dir_fd=self._staging)
+                if name == staged:
+                    self._freed(size)
+
+    def _quarantine_staged(self, upload: str) -> None:
+        staged = check_upload(upload)
+        if kind_of(staged, self._staging):
+            self._quarantine_at(staged, self._staging, DfsPath(f"/staged-{staged}"))
+
+    # --- versions --------------------------------------------------------------------------
+
+    def _version_at(self, path: DfsPath) -> str | None:
+        """The version of the file at `path`; '' where it has no note, None where there is no file."""
+        try:
+            opened = self._root.open_file(path)
+        except GogglesError:
+            return None
+        try:
+            note = notes.read(opened)
+            return note.version if note is not None else ""
+        finally:
+            os.close(opened)
+
+    def _need_version(self, path: DfsPath, there: str, version: str) -> None:
+        # Without extended attributes no version is known, and the order is believed.
+        if there != version and (there or notes.kept_at(self._root.fd)):
+            raise Stale(f"another version than {version} stands at {path}")

@@ -1,0 +1,110 @@
+"""Bytes in flight: staged under the id of their upload, durable when finished.
+
+Law: `finish` returns when the bytes, the note on them, and their name in the staging folder are on disk.  Threads
+that finish at the same moment share the fsync of the folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import threading
+from collections.abc import Callable
+
+from goggles import failpoints
+from goggles.errors import BadRequest
+from goggles.storage import notes
+from goggles.storage.containment import explain, explained
+
+UPLOAD = re.compile(r"[0-9a-f]{32}\Z")
+PART = ".part"  # what an upload's name ends with until it is finished
+
+
+def check_upload(upload: object) -> str:
+    """`upload` if it has the form of an upload id."""
+    if isinstance(upload, str) and UPLOAD.match(upload):
+        return upload
+    raise BadRequest("an upload id has 32 hexadecimal digits")
+
+
+class SharedFsync:
+    """fsync of one directory, shared by those who ask for it at the same moment.
+
+    A caller is served by a round that began after it asked."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._lock = threading.Lock()
+        self._asked = self._served = 0
+
+    def __call__(self) -> None:
+        self._asked += 1
+        ticket = self._asked
+        with self._lock:
+            if self._served < ticket:
+                upto = self._asked
+                os.fsync(self._fd)
+                self._served = upto
+
+
+class StagedWrite:
+    """One upload on its way to the disk.  Use it from one thread."""
+
+    def __init__(
+        self, fd: int, folder: int, name: str, limit: int | None, grow: Callable[[int], None], give_back: Callable[[], None],
+        settle: Callable[[], None], sync: SharedFsync,
+    ) -> None:
+        self._fd: int | None = fd
+        self._folder = folder
+        self._name = name
+        self._limit = limit
+        self._grow = grow
+        self._give_back = give_back
+        self._settle = settle
+        self._sync = sync
+        self.size = 0
+
+    def write(self, data: memoryview | bytes) -> None:
+        """Append `data`; NoSpace, StorageFailure, or BadRequest where it is more than was announced."""
+        if self._fd is None:
+            raise BadRequest("this upload is over")
+        view = memoryview(data)
+        if self._limit is not None and self.size + len(view) > self._limit:
+            raise BadRequest(f"more than the {self._limit} bytes that were announced")
+        self._grow(len(view))
+        with explained("staging"):
+            while view:
+                count = os.write(self._fd, view)
+                self.size += count
+                view = view[count:]
+
+    def finish(self, sha256: str, version: str) -> None:
+        """Make it durable."""
+        if self._fd is None:
+            raise BadRequest("this upload is over")
+        try:
+            notes.write(self._fd, sha256, version, 0)
+            failpoints.hit("storage.stage.before_fsync")
+            os.fsync(self._fd)
+            os.rename(self._name, self._name.removesuffix(PART), src_dir_fd=self._folder, dst_dir_fd=self._folder)
+            self._sync()
+            failpoints.hit("storage.stage.after_fsync")
+        except OSError as error:
+            raise explain(error, "staging") from error
+        self._close()
+        self._settle()
+
+    def abort(self) -> None:
+        """Forget it, unless it was finished."""
+        if self._fd is None:
+            return
+        self._close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._name, dir_fd=self._folder)
+        self._give_back()
+
+    def _close(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None

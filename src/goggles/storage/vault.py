@@ -1,0 +1,330 @@
+"""A storage's folder: plain files at their own paths, and beside them what is in flight.
+
+Law: nothing is removed or replaced here but by an order of the nameserver; a file appears at its path whole; what was
+said to be durable is.  Layout: docs/on-disk.md.
+
+Locks: `_orders` is held while orders are carried out (one batch at a time); `_books` for the moment it takes to count
+bytes; readers and writers of file bytes take neither.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import secrets
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from goggles import failpoints
+from goggles.clock import Clock
+from goggles.contracts.orders import Held, Order
+from goggles.errors import Conflict, NoSpace, Stale, StorageFailure
+from goggles.paths import parse
+from goggles.storage import notes
+from goggles.storage.carrying import Carrier, Result
+from goggles.storage.containment import DIRECTORY, Root, explained
+from goggles.storage.inventory import Count, Walk, digest_of
+from goggles.storage.quarantine import Quarantine
+from goggles.storage.staging import PART, SharedFsync, StagedWrite, check_upload
+
+log = logging.getLogger(__name__)
+OWN = ".goggles"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SiteNote:
+    """Whom this folder belongs to.  `site_id` is '' until a nameserver has taken it."""
+
+    storage_id: str
+    site_id: str = ""
+    epoch: int = 0
+    epoch_token: str = ""
+    format: int = FORMAT
+
+
+class Vault:
+    """One storage's folder, open.  Sizes are bytes."""
+
+    def __init__(self, root: Path, capacity: int, clock: Clock) -> None:
+        self.capacity = capacity
+        self._own = root / OWN
+        self._lock_fd = _lock(self._own)
+        try:
+            self._root = Root(root)
+            self._staging = os.open(self._own / "staging", DIRECTORY)
+            self.site = self._read_site()
+        except BaseException:
+            os.close(self._lock_fd)
+            raise
+        self._quarantine = Quarantine(self._own / "quarantine", clock)
+        self._trash = self._own / "trash"
+        self._orders = threading.Lock()
+        self._books = threading.Lock()
+        self._used = self._reserved = 0  # guarded by _books
+        self._sync = SharedFsync(self._staging)
+        self._carrier = Carrier(self._root, self._staging, self._quarantine, self._bin_tree, self._free)
+        self._counted = Count()
+        self._empty_trash()
+
+    @classmethod
+    def open(cls, root: Path, capacity: int, clock: Clock) -> Vault:
+        """Open the folder, making what is missing in it; clear errors where it can not be used."""
+        root = Path(root).absolute()
+        try:
+            root.mkdir(exist_ok=True)
+            root = root.resolve(strict=True)
+            for name in ("", "staging", "quarantine", "trash"):
+                (root / OWN / name).mkdir(exist_ok=True)
+            _probe(root)
+        except OSError as error:
+            raise StorageFailure(
+                f"the folder {root} can not be used: {os.strerror(error.errno or 0)}",
+                "give a folder with --rootpath that exists (or whose parent does) and can be written to",
+            ) from error
+        return cls(root, capacity, clock)
+
+    def close(self) -> None:
+        self._root.close()
+        os.close(self._staging)
+        os.close(self._lock_fd)
+
+    # --- whom it belongs to ----------------------------------------------------------------
+
+    def adopt(self, site_id: str, storage_id: str, epoch: int, epoch_token: str) -> None:
+        """Write down whom this folder belongs to, and the nameserver's epoch."""
+        note = replace(self.site, site_id=site_id, storage_id=storage_id, epoch=epoch, epoch_token=epoch_token)
+        if note != self.site:
+            self._write_site(note)
+            self.site = note
+
+    def _read_site(self) -> SiteNote:
+        path = self._own / "site.json"
+        try:
+            known = json.loads(path.read_text())
+            if known.get("format", 0) > FORMAT:
+                raise StorageFailure(f"{path} was written by a newer program", "upgrade this storage")
+            return SiteNote(**known)
+        except FileNotFoundError:
+            note = SiteNote(secrets.token_hex(16))
+            self._write_site(note)
+            return note
+        except (OSError, ValueError, TypeError) as error:
+            raise StorageFailure(f"{path} can not be read: {error}", "restore it, or move it aside to begin anew") from error
+
+    def _write_site(self, note: SiteNote) -> None:
+        path, hidden = self._own / "site.json", self._own / "site.json.new"
+        with explained(str(path)):
+            with open(hidden, "w") as file:
+                json.dump(asdict(note), file)
+                file.flush()
+                os.fsync(file.fileno())
+            failpoints.hit("storage.adopt.before_rename")
+            os.replace(hidden, path)
+            _fsync(self._own)
+
+    # --- room ------------------------------------------------------------------------------
+
+    @property
+    def used(self) -> int:
+        """Published and staged bytes."""
+        return self._used
+
+    @property
+    def disk_free(self) -> int:
+        """What the file system has left for us."""
+        status = os.statvfs(self._root.fd)
+        return status.f_bavail * status.f_frsize
+
+    @property
+    def free(self) -> int:
+        """Bytes that a new upload may have."""
+        return max(0, min(self.capacity - self._used - self._reserved, self.disk_free - self._reserved))
+
+    def _reserve(self, size: int) -> None:
+        with self._books:
+            if size > self.free:
+                raise NoSpace(f"no room for {size} bytes, {self.free} are free", "remove files, or give it more --capacity")
+            self._reserved += size
+
+    def _release(self, size: int) -> None:
+        with self._books:
+            self._reserved -= size
+
+    def _free(self, size: int) -> None:
+        with self._books:
+            self._used -= size
+
+    # --- staging ---------------------------------------------------------------------------
+
+    def stage(self, upload: str, size: int | None) -> StagedWrite:
+        """Begin to write an upload of (at most) `size` bytes; None: as many as there is room for."""
+        name = check_upload(upload)
+        self._reserve(size or 0)
+        reserved = [size or 0]
+
+        def grow(count: int) -> None:
+            if size is None:
+                self._reserve(count)
+                reserved[0] += count
+
+        def give_back() -> None:
+            self._release(reserved[0])
+
+        try:
+            with explained(f"upload {name}"):
+                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+                fd = os.open(name + PART, flags, 0o644, dir_fd=self._staging)
+        except BaseException:
+            give_back()
+            raise
+        staged = StagedWrite(
+            fd, self._staging, name + PART, size, grow, give_back, lambda: self._settle(reserved[0], staged.size), self._sync
+        )
+        return staged
+
+    def _settle(self, reserved: int, size: int) -> None:
+        with self._books:
+            self._reserved -= reserved
+            self._used += size
+
+    def temporary_file(self) -> BinaryIO:
+        """An unnamed file on the same disk; gone when it is closed."""
+        with explained("a temporary file"):
+            fd = os.open(self._own / "staging", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        return open(fd, "w+b", buffering=0)
+
+    # --- orders ----------------------------------------------------------------------------
+
+    def apply(self, orders: Sequence[Order]) -> list[Result]:
+        """Carry out orders in sequence; one result each: ("ok",) or ("error", code, message)."""
+        if not orders:
+            return []
+        with self._orders:
+            results = [self._carrier.carry(order) for order in orders]
+            self._carrier.settle()
+        return results
+
+    def _bin_tree(self, name: str, fd: int) -> None:
+        """Move a directory to the trash; it is emptied in the background."""
+        target = secrets.token_hex(16)
+        trash = os.open(self._trash, DIRECTORY)
+        try:
+            os.rename(name, target, src_dir_fd=fd, dst_dir_fd=trash)
+        finally:
+            os.close(trash)
+        threading.Thread(target=self._empty, args=(self._trash / target,), name="trash", daemon=True).start()
+
+    def _empty_trash(self) -> None:
+        for path in self._trash.iterdir():
+            threading.Thread(target=partial(shutil.rmtree, path, ignore_errors=True), name="trash", daemon=True).start()
+
+    def _empty(self, path: Path) -> None:
+        for folder, _, files in os.walk(path):
+            for name in files:
+                with contextlib.suppress(OSError):
+                    self._free(os.lstat(os.path.join(folder, name)).st_size)
+        shutil.rmtree(path, ignore_errors=True)
+
+    # --- reading ---------------------------------------------------------------------------
+
+    def read(self, path: str, version: str) -> BinaryIO:
+        """The file at `path`, open for reading; Stale where another version stands there, NotFound where none."""
+        fd = self._root.open_file(parse(path))
+        try:
+            note = notes.read(fd)
+            if version and note is not None and note.version != version:
+                raise Stale(f"another version stands at {path} now", "ask the nameserver again")
+            return open(fd, "rb", buffering=0)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def check(self, path: str, version: str) -> str:
+        """Read the file again from the disk: "good", or "bad" where its bytes are not those of its note."""
+        with self.read(path, version) as file:
+            fd = file.fileno()
+            note = self._raw_note(fd)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            with explained(path):
+                digest = digest_of(fd)
+        if note is None:
+            return f"no note to compare with; its sha256 is {digest}"
+        return "good" if digest == note else "bad"
+
+    @staticmethod
+    def _raw_note(fd: int) -> str | None:
+        """The digest in the note, whether or not the note fits the file."""
+        try:
+            return str(json.loads(os.getxattr(fd, notes.NAME))["sha256"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def walk(self, batch: int = 1000) -> Iterator[list[Held]]:
+        """Everything that is here, in batches: staged uploads, files, directories after what is in them."""
+        walk = Walk(self._root, self._staging)
+        page: list[Held] = []
+        with contextlib.suppress(FileNotFoundError):
+            for held in walk:
+                page.append(held)
+                if len(page) >= batch:
+                    yield page
+                    page = []
+        if page:
+            yield page
+        with self._books:
+            self._counted, self._used = walk.count, walk.count.used
+
+    @property
+    def counted(self) -> Count:
+        """What the last walk came by."""
+        return self._counted
+
+    def quarantined(self) -> tuple[int, int]:
+        """(files, bytes) in quarantine."""
+        return self._quarantine.measure()
+
+    def prune_quarantine(self, max_age: float, max_bytes: int | None = None) -> None:
+        """Delete what has been in quarantine for too long."""
+        self._quarantine.prune(max_age, max_bytes)
+
+
+def _lock(own: Path) -> int:
+    """The folder is for one process at a time."""
+    fd = os.open(own / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise Conflict(f"another storage uses {own.parent}", "give each storage a folder of its own with --rootpath") from None
+    return fd
+
+
+def _probe(root: Path) -> None:
+    """Write, fsync, rename, remove: what will be needed must work now."""
+    first, second = root / OWN / "probe.new", root / OWN / "probe"
+    with open(first, "wb") as file:
+        file.write(b"probe")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(first, second)
+    os.unlink(second)
+    _fsync(root / OWN)
+
+
+def _fsync(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
