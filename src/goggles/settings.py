@@ -154,6 +154,7 @@ class Settings:
     """What all programs have in common."""
 
     program: ClassVar[str]
+    prog: ClassVar[str]  # what it is called on the command line
     bare: ClassVar[frozenset[str]] = frozenset()
 
     ca_cert: Path = _setting("CA certificate(s) that other programs are checked with", PATH, found="certs/rootCA.crt")
@@ -193,6 +194,7 @@ class NameserverSettings(_Server):
     """Settings of vg-nameserver."""
 
     program: ClassVar[str] = "nameserver"
+    prog: ClassVar[str] = "vg-nameserver"
 
     port: int = _setting("port to listen on; 0: one that the system chooses", PORT, 8000)
     database: str = _setting("SQLite file, or postgresql+psycopg://USER@HOST/NAME", TEXT, "goggles.db")
@@ -218,6 +220,7 @@ class StorageSettings(_Server, _Caller):
     """Settings of vg-storage."""
 
     program: ClassVar[str] = "storage"
+    prog: ClassVar[str] = "vg-storage"
     bare: ClassVar[frozenset[str]] = frozenset(
         ("name", "hostname", "port", "capacity", "rootpath", "ns_hostname", "ns_port", "ca_cert", "certfile", "keyfile")
     )
@@ -242,6 +245,7 @@ class ClientSettings(_Caller):
     """Settings of vg, the shell."""
 
     program: ClassVar[str] = "client"
+    prog: ClassVar[str] = "vg"
 
     loglevel: str = _setting("how much is logged: " + ", ".join(LEVELS), choice(*LEVELS), "warning")
     local: Path = _setting("local directory that get and put start from", PATH, Path("."))
@@ -337,4 +341,4 @@ def _check_keys(cls: type[Settings], table: Mapping[str, object], place: str) ->
         if key not in names:
             near = difflib.get_close_matches(key, names, 1)
             hint = f"did you mean {near[0]}?" if near else "known keys: " + ", ".join(sorted(names))
-            raise SettingsError(f"unknown key {key!r} in {place}: vg-{cls.program} has no such setting", hint)
+            raise SettingsError(f"unknown key {key!r} in {place}: {cls.prog} has no such setting", hint)

@@ -130,7 +130,7 @@ class Nameserver:
         if source is None or not Path(source).exists() or Path(source).stat().st_size == 0:
             return
         with self._database.write() as connection:
-            count = treejson.import_file(connection, Path(source), self._clock.now(), only_if_empty=True)
+            count = treejson.import_file(connection, Path(source), self._clock.now(), self._settings.copies)
         if count:
             log.info("%d entries imported from %s", count, source)
 

@@ -193,43 +193,45 @@ class Repair:
     def _plan(self) -> bool:
         """Start repairs, fewest copies first, as many as the storages may have under way."""
         site, now = self._site, self._site.clock.monotonic()
-        room = [n for n in site.roster.all() if n.state is NodeState.ACTIVE and n.pulls < site.policy.repair_streams]
-        if not room:
+        limit = site.policy.repair_streams
+        active = [node for node in site.roster.all() if node.state is NodeState.ACTIVE]
+        slots = sum(max(0, limit - node.pulls) for node in active)
+        if not slots:
             return False
         self._failed = {entry: when for entry, when in self._failed.items() if when > now}
         busy = set(site.uploads.pulls) | set(self._failed)
         with site.look() as tree:
-            entries = tree.owed_first(64, skip=busy)
-        started = [site.decisions.run(lambda tx, e=entry: self._plan_one(tx, e)) for entry in entries]  # type: ignore[misc]
-        return any(started)
+            entries = tree.owed_first(slots, skip=busy)
+        if entries:
+            site.decisions.run(lambda tx: [self._plan_one(tx, entry) for entry in entries])
+        return False  # what is under way wakes us when it ends
 
-    def _plan_one(self, tx: Transaction, entry_id: int) -> bool:
+    def _plan_one(self, tx: Transaction, entry_id: int) -> None:
         found = tx.tree.files([entry_id])
-        if not found:
+        if not found or not self.assess(*found[0]).missing:
             tx.tree.clear_owed(entry_id)
-            return False
+            return
         entry, holders = found[0]
-        if not self.assess(entry, holders).missing:
-            tx.tree.clear_owed(entry_id)
-            return False
         sources = [n for n in map(self._site.roster.get, holders) if n.state in READABLE]
         target = self._target(entry, holders)
         path = tx.tree.path_of(entry.id)
         if not sources or target is None or path is None:
             self._failed[entry_id] = self._site.clock.monotonic() + RETRY
-            return False
-        source = min(sources, key=lambda node: node.pulls)
+            return
+        source = self._site.chance.choice(sources)
         tx.on_commit(lambda: self._send(entry, path, source, target))
-        return True
 
     def _target(self, entry: Entry, holders: list[int]) -> Node | None:
         roster = self._site.roster
-        limit = self._site.policy.repair_streams
-        candidates = [c for c in roster.candidates() if roster.get(c.id).pulls < limit]
         counted = [h for h in holders if roster.get(h).standing in (Standing.LIVE, Standing.GRACE)]
         zones = [roster.get(holder).zone for holder in counted]
         chosen = choose(
-            candidates, size=entry.size, count=1, chance=self._site.chance, taken=holders, taken_zones=zones
+            roster.candidates(),
+            size=entry.size,
+            count=1,
+            chance=self._site.chance,
+            taken=holders,
+            taken_zones=zones,
         )
         return roster.get(chosen[0]) if chosen else None
 

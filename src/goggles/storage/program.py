@@ -35,6 +35,7 @@ class Storage:
     def __init__(self, settings: StorageSettings, clock: Clock | None = None) -> None:
         self._settings = settings
         self._clock = clock or SystemClock()
+        self._stopped = False
         self._contexts = Contexts(PkiFiles(settings.ca_cert, settings.certfile, settings.keyfile))
         _check_name(settings.name, self._contexts.identity)
         self.vault = Vault.open(settings.rootpath, settings.capacity, self._clock)
@@ -87,6 +88,9 @@ class Storage:
 
     def stop(self, drain: float = 5.0) -> None:
         """Finish what is under way, and leave."""
+        if self._stopped:
+            return
+        self._stopped = True
         self._server.stop(drain)
         self.attachment.stop()
         self._workers.stop()

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import select
 import ssl
+import time
 from enum import IntEnum
 from struct import Struct
 from typing import Any
@@ -82,6 +83,7 @@ class DataLink:
         self.peer = peer
         self.broken = False
         self._spare = Buffer()
+        self._ahead = b""  # bytes of a header that were read already
 
     def __repr__(self) -> str:
         return f"<DataLink {self.peer}{' broken' if self.broken else ''}>"
@@ -132,15 +134,38 @@ class DataLink:
         return self._break(ProtocolError(f"{self.peer} sent {kind.name} where an answer was due"))
 
     def readable(self, seconds: float = 0.0) -> bool:
-        """True where something can be received without waiting longer than this (an early ERROR, or the end)."""
-        if self._sock.pending():
-            return True
+        """True where a frame (or the end) is there, or comes within this time.
+
+        A readable descriptor does not say so: it may be a session ticket of TLS 1.3.  So the first bytes are read."""
+        deadline = time.monotonic() + seconds
+        while not self._ahead and not self._sock.pending():
+            if not self._poll(max(0.0, deadline - time.monotonic())):
+                return False
+            if self._look_ahead():
+                return True
+        return True
+
+    def _poll(self, seconds: float) -> bool:
         poll = select.poll()
         try:
             poll.register(self._sock, select.POLLIN)
         except ValueError as error:
             raise self._break(ConnectionLost(f"connection to {self.peer} is closed")) from error
         return bool(poll.poll(1e3 * seconds))
+
+    def _look_ahead(self) -> bool:
+        """Take what is there of a header without waiting; True where that is something, or the end."""
+        timeout = self._sock.gettimeout()
+        self._sock.settimeout(0)
+        try:
+            self._ahead = self._sock.recv(HEADER.size)
+        except (ssl.SSLWantReadError, BlockingIOError):
+            return False
+        except (OSError, ValueError):
+            return True  # broken: whoever receives next is told
+        finally:
+            self._sock.settimeout(timeout)
+        return True
 
     def set_timeout(self, seconds: float) -> None:
         """Bound each stalled send or receive from now on."""
@@ -164,7 +189,9 @@ class DataLink:
             raise self._break(ConnectionLost(f"connection to {self.peer} lost: {error}")) from error
 
     def _fill(self, target: memoryview) -> None:
-        have = 0
+        have = len(self._ahead)
+        target[:have] = self._ahead
+        self._ahead = b""
         while have < len(target):
             try:
                 count = self._sock.recv_into(target[have:])

@@ -1,0 +1,41 @@
+PYTHON ?= python3
+PY := venv/bin/python
+PEERS := nameserver:nameserver alice:storage bob:storage carol:storage client:client admin:admin
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*  ## /\1\t/p' Makefile | expand -t 10
+
+venv: venv/.made  ## the virtual environment, exactly as requirements.lock says
+venv/.made: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=...")'
+	test -x $(PY) || $(PYTHON) -m venv venv
+	$(PY) -m pip install --disable-pip-version-check --quiet --retries 10 --require-hashes -r requirements.lock
+	$(PY) -m pip install --disable-pip-version-check --quiet --no-index --no-deps --no-build-isolation -e .
+	touch $@
+
+certs: venv  ## a certificate authority and the usual certificates, below certs/
+	test -e certs/rootCA.crt || $(MAKE) -C certs ca PY=$(abspath $(PY))
+	@set -e; for p in $(PEERS); do n=$${p%:*}; test -e certs/$$n/$$n.crt || \
+	  $(MAKE) -C certs peer PY=$(abspath $(PY)) NAME=$$n ROLE=$${p#*:} HOSTS=$$n,localhost,127.0.0.1; done
+
+demo: venv  ## the main job on a cluster of its own, with real input and real accidents
+	$(PY) -m goggles.testing.demo
+
+shell: venv  ## the same cluster, with the interactive shell on it
+	$(PY) -m goggles.testing.demo --shell
+
+test: check  ## everything: the checks, then all tests
+	$(PY) -m pytest
+
+check: venv  ## form, lint, types, layers
+	$(PY) -m ruff format --check . && $(PY) -m ruff check .
+	$(PY) -m mypy && venv/bin/lint-imports --no-cache --no-logo 
+
+bench: venv  ## speed, beside the limits of this machine
+	$(PY) bench/run.py
+
+clean:  ## remove what the tools made (certificates, databases and storages stay)
+	rm -rf venv build tmp .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: help venv certs demo shell test check bench clean

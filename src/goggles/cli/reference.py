@@ -1,0 +1,73 @@
+"""The reference pages that are made from the code: `python -m goggles.cli.reference` writes them.
+
+Law: tests/test_house.py compares them with the code, so a page can not fall behind it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from goggles.cli.arguments import DESCRIPTIONS, EPILOG, shown_default
+from goggles.errors import BY_CODE
+from goggles.settings import PROGRAMS, Option, Settings, options
+
+NOTE = "<!-- made by `python -m goggles.cli.reference`: do not edit -->"
+
+
+def settings_page() -> str:
+    """docs/reference/settings.md."""
+    head = ["# Settings", NOTE, " ".join(EPILOG.split())]
+    example = '```toml\n[storage]\nname = "alice"\ncapacity = "10G"\n\n[client]\nns_hostname = "nameserver"\n```'
+    head += [
+        "In a settings file, keys at the top are for the program that reads it; a table named after a program "
+        "(`[nameserver]`, `[storage]`, `[client]`) is for that program only, and stronger. An unknown key is an error. "
+        "Relative paths are relative to the directory in which the program is started.",
+        example,
+    ]
+    return "\n\n".join([*head, *(_program(cls) for cls in PROGRAMS.values())]) + "\n"
+
+
+def _program(cls: type[Settings]) -> str:
+    rows = "\n".join(_row(option) for option in options(cls))
+    table = f"| flag | environment | what it is | default |\n|---|---|---|---|\n{rows}"
+    return f"## {cls.prog}\n\n{DESCRIPTIONS[cls.program]}\n\n{table}"
+
+
+def _row(option: Option) -> str:
+    flags = ", ".join(f"`{flag}`" for flag in (option.short, option.flag) if flag)
+    variables = " or ".join(f"`{name}`" for name in option.variables)
+    return f"| {flags} | {variables} | {option.help} | {shown_default(option).removeprefix('default: ')} |"
+
+
+def errors_page() -> str:
+    """docs/reference/errors.md."""
+    rows = [f"| `{code}` | `{cls.__name__}` | {cls.exit_code} | {_first_line(cls)} |" for code, cls in BY_CODE.items()]
+    text = (
+        "Every error is a class of `goggles.errors`. The code crosses the wire and is stable. A program that an error "
+        "ends prints one line, `PROGRAM: what happened to what (what to do next)`, and has the exit code given here."
+    )
+    table = "| code | class | exit code | meaning |\n|---|---|---|---|\n" + "\n".join(rows)
+    return "\n\n".join(["# Errors", NOTE, text, table]) + "\n"
+
+
+def _first_line(cls: type) -> str:
+    return " ".join((cls.__doc__ or "").split("\n\n")[0].split())
+
+
+PAGES: dict[str, Callable[[], str]] = {"settings.md": settings_page, "errors.md": errors_page}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the pages below docs/reference (or the folder given)."""
+    arguments = sys.argv[1:] if argv is None else argv
+    folder = Path(arguments[0]) if arguments else Path("docs/reference")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, page in PAGES.items():
+        (folder / name).write_text(page(), "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
