@@ -29,12 +29,12 @@ test: check  ## everything: the checks, then all tests
 
 check: venv  ## form, lint, types, layers
 	$(PY) -m ruff format --check . && $(PY) -m ruff check .
-	$(PY) -m mypy && venv/bin/lint-imports --no-cache --no-logo 
+	$(PY) -m mypy && venv/bin/lint-imports --no-cache --no-logo
 
 bench: venv  ## speed, beside the limits of this machine
 	$(PY) bench/run.py
 
-clean:  ## remove what the tools made (certificates, databases and storages stay)
+clean:  ## remove what the tools and the demo made (certificates, databases, storages stay)
 	rm -rf venv build tmp .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 

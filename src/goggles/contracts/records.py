@@ -95,6 +95,7 @@ class SiteInfo(Record):
     size: int  # bytes of all files, each counted once
     owed: int  # files that have fewer copies than they should
     uploads: int  # in flight now
+    orders: int  # that storages have not carried out yet
     epoch: int
     warnings: tuple[str, ...] = ()
 

@@ -74,6 +74,7 @@ class Courier:
     def _carry(self, node: Node, peer: Peer, outbox: Outbox, first: int, batch: list[Entry]) -> None:
         orders = tuple(entry.order for entry in batch)
         results = peer.call("carry_out", outbox.session, first, orders, timeout=PATIENCE)
+        outbox.done = first + len(batch) - 1
         for entry, result in zip(batch, results, strict=True):
             if entry.report is not None:
                 entry.report(result)

@@ -79,7 +79,18 @@ class Namespace:
             owed = tree.owed_count()
         infos = [node.info() for node in site.roster.all()]
         warnings = tuple(warning for info in infos for warning in self._warnings(info))
-        return SiteInfo(site.name, files, directories, size, owed, len(site.uploads), site.epoch.number, warnings), infos
+        info = SiteInfo(
+            site=site.name,
+            files=files,
+            directories=directories,
+            size=size,
+            owed=owed,
+            uploads=len(site.uploads),
+            orders=sum(node.waiting for node in site.roster.all()),
+            epoch=site.epoch.number,
+            warnings=warnings,
+        )
+        return info, infos
 
     def _warnings(self, info: StorageInfo) -> Iterable[str]:
         if info.state == "held":

@@ -33,6 +33,7 @@ class Outbox:
     session: str
     last: int = 0  # number of the last order pushed
     taken: int = 0
+    done: int = 0  # carried out, as far as is known
     closed: bool = False
     _entries: deque[Entry] = field(default_factory=deque)
     _changed: threading.Condition = field(default_factory=threading.Condition)

@@ -53,6 +53,12 @@ class Node:
         return max(0, min(self.capacity - self.used, self.disk_free) - self.reserved)
 
     @property
+    def waiting(self) -> int:
+        """Orders that it has not carried out yet, as far as is known."""
+        outbox = self.outbox
+        return 0 if outbox is None else outbox.last - outbox.done
+
+    @property
     def standing(self) -> Standing:
         if self.state is NodeState.DOWN:
             return Standing.GONE

@@ -12,7 +12,7 @@ from typing import Any
 from goggles import version
 from goggles.contracts.data import MAX_BATCH, Committed
 from goggles.contracts.orders import Held, StorageHello
-from goggles.contracts.records import Pairs, Value
+from goggles.contracts.records import Pairs, Record, Value
 from goggles.errors import BadRequest, GogglesError, LimitExceeded
 from goggles.nameserver.accounts import Accounts
 from goggles.nameserver.attach import Attachment
@@ -173,7 +173,10 @@ class UserDoors(Service):
     @exposed(*USERS, level=Level.READAPPEND)
     def open_write_many(self, wanted: tuple[tuple[str, int], ...]) -> tuple[Value, ...]:
         """`open_write` for each (path, size)."""
-        return self._each(wanted, lambda item: self._open_write(*_pair(item), 0, ()))
+        _bounded(wanted)
+        holder, level = self.caller.identity.uri, self.caller.level()
+        answers = self._owners.writing.open_write_many([_pair(item) for item in wanted], holder, level)
+        return tuple(_answer(answer) for answer in answers)
 
     def _open_write(self, path: str, size: int, copies: int, avoid: tuple[str, ...]) -> Pairs:
         holder, level = self.caller.identity.uri, self.caller.level()
@@ -192,10 +195,7 @@ class UserDoors(Service):
         """`commit` for each (upload, size, sha256), in one transaction where possible."""
         _bounded(uploads)
         answers = self._commit([_triple(item) for item in uploads])
-        return tuple(
-            answer.to_wire() if isinstance(answer, Committed) else faults.to_tuple(faults.known(answer, "commit"))
-            for answer in answers
-        )
+        return tuple(_answer(answer) for answer in answers)
 
     def _commit(self, items: list[tuple[str, int, str]]) -> list[Committed | BaseException]:
         return self._owners.writing.commit_many(items, self.caller.identity.uri, self.caller.level())
@@ -366,6 +366,13 @@ def _request(text: str) -> str:
 def _bounded(items: tuple[Any, ...]) -> None:
     if len(items) > MAX_BATCH:
         raise LimitExceeded(f"a batch may have {MAX_BATCH} items, this has {len(items)}")
+
+
+def _answer(answer: Record | BaseException) -> tuple[Value, ...]:
+    """One item of a batch: the record, or (code, message, hint)."""
+    if isinstance(answer, BaseException):
+        return faults.to_tuple(faults.known(answer, "a batch"))
+    return answer.to_wire()
 
 
 def _pair(item: Any) -> tuple[str, int]:

@@ -11,6 +11,8 @@ import json
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 
+from functools import partial
+
 from goggles import checksums, failpoints
 from goggles.contracts import orders
 from goggles.contracts.data import MAX_COPIES, Committed, Hop, ReadTicket, WriteTicket
@@ -18,6 +20,7 @@ from goggles.contracts.grants import READ, WRITE
 from goggles.errors import (
     BadRequest,
     ChecksumMismatch,
+    GogglesError,
     IsADirectory,
     NoSpace,
     PermissionDenied,
@@ -49,6 +52,23 @@ class Writing:
         self, path: str, size: int, holder: str, level: Level, *, copies: int = 0, avoid: Sequence[str] = (), first: str = ""
     ) -> WriteTicket:
         """Reserve room for `size` bytes and choose the storages; `first` names one that must be the first."""
+        return self._site.decisions.run(self._open_write(path, size, holder, level, copies, avoid, first))
+
+    def open_write_many(
+        self, items: Sequence[tuple[str, int]], holder: str, level: Level
+    ) -> list[WriteTicket | BaseException]:
+        """`open_write` for each (path, size), in few transactions; errors come as values."""
+        decides: list[Callable[[Transaction], WriteTicket]] = []
+        for path, size in items:
+            try:
+                decides.append(self._open_write(path, size, holder, level, 0, (), ""))
+            except GogglesError as error:
+                decides.append(partial(_refuse, error))
+        return self._site.decisions.run_all(decides)
+
+    def _open_write(
+        self, path: str, size: int, holder: str, level: Level, copies: int, avoid: Sequence[str], first: str
+    ) -> Callable[[Transaction], WriteTicket]:
         if not 0 <= size <= MAX_SIZE:
             raise BadRequest(f"a file can not have {size} bytes")
         if not 0 <= copies <= MAX_COPIES:
@@ -67,7 +87,7 @@ class Writing:
             upload = self._reserve(tx, directory.id, name, size, number, holder, chain)
             return WriteTicket(upload.id, size, number, tuple(self._write_hops(upload, wanted, chain)))
 
-        return self._site.decisions.run(decide)
+        return decide
 
     def _choose(self, size: int, count: int, avoid: Sequence[str], first: str) -> list[Node]:
         """Lock held."""
@@ -152,15 +172,14 @@ class Writing:
         """A storage has staged an upload.  Answers keep, or discard where nobody waits for it any more."""
         if not checksums.is_digest(sha256):
             raise BadRequest(f"{sha256[:80]!r} is not a sha256")
-        with self._site.decisions.lock:
-            node = self._site.roster.by_session(session)
-            found = self._site.uploads.get(upload)
-            if node is None:
-                raise Stale("this session of the storage is over", "upgrade again")
-            if found is None or node.id not in found.chain:
-                return "discard"
-            found.staged[node.id] = (session, size, sha256)
-            found.deadline = self._site.clock.monotonic() + self._site.policy.lease
+        # No lock: a commit looks at `staged` only after its writer has heard from the storage, which is after this.
+        node, found = self._site.roster.by_session(session), self._site.uploads.get(upload)
+        if node is None:
+            raise Stale("this session of the storage is over", "upgrade again")
+        if found is None or node.id not in found.chain:
+            return "discard"
+        found.staged[node.id] = (session, size, sha256)
+        found.deadline = self._site.clock.monotonic() + self._site.policy.lease
         return "keep"
 
     def alive(self, uploads: Iterable[str]) -> None:
@@ -277,6 +296,10 @@ class Writing:
         with self._site.decisions.lock:
             for upload in self._site.uploads.expired(self._site.clock.monotonic()):
                 self.release(upload.id)
+
+
+def _refuse(error: GogglesError, tx: Transaction) -> WriteTicket:
+    raise error
 
 
 def _may_write(path: str, existing: Entry | None, level: Level) -> None:

@@ -179,6 +179,7 @@ class Cluster:
         self, name: str, extra: Sequence[str] = (), environment: dict[str, str] | None = None
     ) -> Process:
         self.ports.setdefault(name, free_port())
+        self.root(name).parent.mkdir(exist_ok=True)
         command = ["--name", name, "--hostname", "localhost", "--port", str(self.ports[name]), "--listen", "127.0.0.1"]
         command += ["--ns_hostname", "localhost", "--ns_port", str(self.port), "--capacity", str(self.capacity)]
         command += ["--rootpath", str(self.root(name)), *self.certificates.flags(name, Role.STORAGE)]
@@ -227,6 +228,18 @@ class Cluster:
         """Return when every file has all its copies."""
         with self.connect() as session:
             wait_until("all copies made", lambda: session.du()[0].owed == 0, seconds)
+
+    def wait_settled(self, seconds: float = 60.0) -> None:
+        """Return when every copy is made, every order carried out, and nothing is in flight."""
+
+        def settled(session: Session) -> bool:
+            site, storages = session.du()
+            copies = sum(info.files for info in storages)
+            quiet = (site.owed, site.uploads, site.orders) == (0, 0, 0)
+            return quiet and all(info.state in ("active", "held") for info in storages) and copies >= site.files
+
+        with self.connect() as session:
+            wait_until("the site at rest", lambda: settled(session), seconds)
 
     def _check_alive(self) -> None:
         for process in [self.nameserver, *self.storages.values()]:

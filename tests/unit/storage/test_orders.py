@@ -179,6 +179,13 @@ def test_the_root_and_a_directory_that_holds_itself_are_refused(box, order):
     assert box.disk() == {"/a": None, "/a/x": b"x"}
 
 
+@pytest.mark.xfail(reason="move_file onto itself counts its bytes as gone")
+def test_a_file_moved_onto_itself_stays_and_stays_counted(box):
+    version = box.put("/a", b"x")
+    assert box.do(orders.move_file("/a", "/a", version)) == OK
+    assert (box.disk(), box.vault.used) == ({"/a": b"x"}, 1)
+
+
 # --- at random, against what each order may take away ---------------------------------------
 
 NAMES = ["/a", "/b", "/d", "/d/c"]
@@ -242,7 +249,9 @@ def new_box(tmp_path_factory, box_class):
         box.vault.close()
 
 
-MODEL = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MODEL = settings(
+    max_examples=50, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @pytest.mark.xfail(reason="move_file overwrites the version at its target")
@@ -258,13 +267,14 @@ def test_an_order_takes_away_only_what_it_names_or_replaces(new_box, commands):
         assert lost <= (may_go(order, disk) if result == OK else set()), (order, result)
 
 
-@pytest.mark.xfail(reason="move_file onto itself counts its bytes as gone")
 @MODEL
 @given(commands=ORDERS)
 def test_used_is_what_is_there_after_every_order(new_box, commands):
     box = new_box()
     for command in commands:
         order = aimed(command, box.disk())
+        if order[0] == "move_file" and order[1] == order[2]:
+            continue  # has a test of its own
         box.do(order)
         settled(box)
         used = box.vault.used
@@ -278,6 +288,8 @@ def test_an_order_that_comes_twice_changes_nothing_more(new_box, commands):
     box = new_box()
     for command in commands:
         order = aimed(command, box.disk())
+        if order[0] == "move_file" and order[1] == order[2]:
+            continue  # has a test of its own
         box.do(order)
         settled(box)
         once = (box.disk(), contents(box), box.vault.used)
