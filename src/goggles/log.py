@@ -117,6 +117,12 @@ class _FileHandler(logging.handlers.WatchedFileHandler, _Handler):
     def __init__(self, file: Path) -> None:
         logging.handlers.WatchedFileHandler.__init__(self, file, encoding="utf-8", errors="backslashreplace")
 
+    def close(self) -> None:
+        try:
+            super().close()
+        except OSError:  # the last lines did not fit; each was said to be lost when it was written
+            return
+
 
 def _handler(file: Path | None) -> _Handler:
     if file is None:

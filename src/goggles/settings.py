@@ -336,9 +336,10 @@ def _load(cls: type[Settings], file: Path) -> dict[str, object]:
 
 
 def _check_keys(cls: type[Settings], table: Mapping[str, object], place: str) -> None:
-    names = [option.name for option in options(cls)]
-    for key in table:
-        if key not in names:
-            near = difflib.get_close_matches(key, names, 1)
-            hint = f"did you mean {near[0]}?" if near else "known keys: " + ", ".join(sorted(names))
+    known = {option.name: option for option in options(cls)}
+    for key, value in table.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean {near[0]}?" if near else "known keys: " + ", ".join(sorted(known))
             raise SettingsError(f"unknown key {key!r} in {place}: {cls.prog} has no such setting", hint)
+        _read(known[key], f"key {key} in {place}", value, known[key].kind.from_file)

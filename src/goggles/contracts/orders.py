@@ -40,9 +40,11 @@ def move_file(source: str, target: str, version: str) -> Order:
     return ("move_file", source, target, version)
 
 
-def publish(upload: str, path: str, version: str, generation: int) -> Order:
-    """Rename the staged bytes of `upload` to `path`, replacing what stands there."""
-    return ("publish", upload, path, version, generation)
+def publish(upload: str, path: str, version: str, generation: int, replaces: str | None = None) -> Order:
+    """Rename the staged bytes of `upload` to `path`.
+
+    What stands there and is `replaces` (None: any version) is overwritten; anything else is put aside, not lost."""
+    return ("publish", upload, path, version, generation, replaces)
 
 
 def stamp(path: str, version: str, generation: int, sha256: str) -> Order:

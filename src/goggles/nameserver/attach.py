@@ -11,6 +11,7 @@ import logging
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from goggles.contracts import orders
 from goggles.contracts.orders import Held, StorageHello, Welcome
@@ -28,6 +29,7 @@ from goggles.wire.dial import Address
 
 log = logging.getLogger(__name__)
 PAGE = 500
+MAX_ROUNDS = 4
 
 
 @dataclass(slots=True)
@@ -36,6 +38,8 @@ class Check:
 
     tally: Tally
     adopt: bool = False
+    moves: int = 0  # renames that had been ordered when the walk began
+    rounds: int = 0
     seen: IdSet = field(default_factory=IdSet)
 
 
@@ -164,15 +168,21 @@ class Attachment:
         def decide(tx: Transaction) -> int:
             node, _ = self._checking(session)
             for _, path in tx.tree.directories(after, PAGE):
-                tx.on_commit(lambda path=path: node.order(orders.mkdir(path)))  # type: ignore[misc]
+                tx.on_commit(partial(node.order, orders.mkdir(path)))
             return tx.tree.last_directory(after, PAGE)
 
         return self._site.decisions.run(decide)
 
     def verdict(self, session: str) -> tuple[str, str]:
-        """After the inventory: ("go", "") or ("held", why)."""
+        """After the inventory: ("go", ""), ("held", why), or ("again", "") where files were renamed meanwhile."""
         with self._site.decisions.lock:
             node, check = self._checking(session)
+            moves = node.outbox.moves if node.outbox is not None else 0
+            if check.moves != moves and check.rounds < MAX_ROUNDS:
+                # What is renamed under a walk may be missed by it; what any walk has seen counts as there.
+                check.moves, check.rounds = moves, check.rounds + 1
+                check.tally = Tally(check.tally.epoch_known, check.tally.accepted)
+                return "again", ""
             why = check.tally.suspicion()
             if not why:
                 return "go", ""

@@ -93,7 +93,7 @@ class Inspector:
                 self._order(orders.stamp(held.path, entry.version, entry.generation, entry.sha256))
             self._order(orders.move_file(held.path, path, entry.version))
         if verdict is Verdict.PUBLISH:
-            self._order(orders.publish(held.path, path, entry.version, entry.generation))
+            self._order(orders.publish(held.path, path, entry.version, entry.generation, ""))
         return entry if verdict in (Verdict.KEEP, Verdict.MOVE, Verdict.PUBLISH) else None
 
     def _keep(self, kept: dict[int, int]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from goggles.contracts import orders
 from goggles.contracts.data import MAX_COPIES
@@ -149,7 +150,7 @@ class Namespace:
             if moved.entry.is_dir:
                 self._tell_all(tx, orders.move(old, new))
             else:
-                self._tell_all(tx, orders.move_file(old, new, moved.entry.version))
+                self._tell_holders(tx, moved.entry, orders.move_file(old, new, moved.entry.version))
             return ()
 
         return self._once(request, decide)
@@ -183,13 +184,17 @@ class Namespace:
 
             tx.on_commit(effect)
 
+    def _tell_holders(self, tx: Transaction, entry: Entry, order: orders.Order) -> None:
+        for holder in tx.tree.instances_of([entry.id]).get(entry.id, ()):
+            tx.on_commit(partial(self._site.roster.get(holder).order, order))
+
     def _trash(self) -> None:
         self._site.has_trash = True
         self._site.wake_repair.set()
 
     def _tell_all(self, tx: Transaction, order: orders.Order) -> None:
         for node in self._site.roster.connected():
-            tx.on_commit(lambda node=node: node.order(order))  # type: ignore[misc]
+            tx.on_commit(partial(node.order, order))
 
     def _once(self, request: str, decide: Callable[[Transaction], tuple[Value, ...]]) -> tuple[Value, ...]:
         """Run `decide`; a request id (32 hex digits) that was answered before gets the same answer."""

@@ -35,6 +35,7 @@ class Outbox:
     taken: int = 0
     done: int = 0  # carried out, as far as is known
     closed: bool = False
+    moves: int = 0  # renames among them
     _entries: deque[Entry] = field(default_factory=deque)
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
@@ -42,6 +43,7 @@ class Outbox:
         """Queue `order`; its number.  Where far too many wait, the outbox closes (the storage has to check itself again)."""
         with self._changed:
             self.last += 1
+            self.moves += order[0] in ("move", "move_file")
             if len(self._entries) >= MAX_WAITING:
                 self.closed = True
             self._entries.append(Entry(order, report))

@@ -284,7 +284,7 @@ class Repair:
 
     def _arrived(self, node: Node, upload: str, path: str, entry: Entry) -> None:
         node.used, node.files = node.used + entry.size, node.files + 1
-        node.order(orders.publish(upload, path, entry.version, entry.generation))
+        node.order(orders.publish(upload, path, entry.version, entry.generation, ""))
         self._site.reconsider.append(entry.id)
 
     def _finish(self, upload: str, node: Node) -> None:

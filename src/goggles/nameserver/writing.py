@@ -267,7 +267,8 @@ class Writing:
                 node.order(orders.remove(path, old.version))
         for node in good:
             node.used, node.files = node.used + entry.size, node.files + 1
-            node.order(orders.publish(upload.id, path, entry.version, entry.generation))
+            replaces = old.version if old is not None else ""
+            node.order(orders.publish(upload.id, path, entry.version, entry.generation, replaces))
         if len(good) < upload.copies:
             self._site.wake_repair.set()
 

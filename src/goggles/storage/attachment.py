@@ -127,7 +127,10 @@ class Attachment:
             self._orders.begin("")
 
     def _welcomed(self, welcome: Welcome) -> None:
-        self._vault.adopt(welcome.site_id, welcome.storage_id, welcome.epoch, welcome.epoch_token)
+        # The epoch is believed once this nameserver has let the storage become active: until then, what it does not
+        # know is held against it.
+        known = self._vault.site
+        self._vault.adopt(welcome.site_id, welcome.storage_id, known.epoch, known.epoch_token)
         self._keys = (welcome.grant_key, *[key for key in self._keys if key != welcome.grant_key])[:2]
         self.session = welcome.session
         self._orders.begin(welcome.session)
@@ -168,7 +171,7 @@ class Attachment:
         try:
             peer = self.connect()
             try:
-                self._check(peer, welcome.session)
+                self._check(peer, welcome)
             finally:
                 peer.close()
         except Stale as error:
@@ -180,19 +183,25 @@ class Attachment:
             log.exception("self-check failed; it begins again")
             self._again.set()
 
-    def _check(self, peer: Peer, session: str) -> None:
-        condemned, found = self._inventory(peer, session)
-        after = 0
-        while after >= 0:
-            after = peer.call("walk_tree", session, after, timeout=PATIENCE)
-        verdict, why = peer.call("verdict", session, timeout=PATIENCE)
+    def _check(self, peer: Peer, welcome: Welcome) -> None:
+        session, verdict = welcome.session, "again"
+        while verdict == "again":
+            condemned, found = self._inventory(peer, session)
+            self._walk_tree(peer, session)
+            verdict, why = peer.call("verdict", session, timeout=PATIENCE)
         if verdict == "held":
             log.warning("held in safe mode: %s; an administrator decides (accept, or restoretree)", why)
             return
         for batch in _pages(condemned):
             peer.call("condemned", session, tuple(held.to_wire() for held in batch), timeout=PATIENCE)
         peer.call("activate", session, timeout=PATIENCE)
+        self._vault.adopt(welcome.site_id, welcome.storage_id, welcome.epoch, welcome.epoch_token)
         log.info("self-check done: %d things found, %d of them unknown or replaced", found, len(condemned))
+
+    def _walk_tree(self, peer: Peer, session: str) -> None:
+        after = 0
+        while after >= 0:
+            after = peer.call("walk_tree", session, after, timeout=PATIENCE)
 
     def _inventory(self, peer: Peer, session: str) -> tuple[list[Held], int]:
         """What the nameserver condemned, and how many things there are."""

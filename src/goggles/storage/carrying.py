@@ -15,9 +15,10 @@ from goggles import failpoints
 from goggles.contracts.orders import Order
 from goggles.contracts.records import Value
 from goggles.errors import BadRequest, Conflict, GogglesError, NotFound, Stale
-from goggles.paths import ROOT, DfsPath, join, parse, show, split
+from goggles.paths import ROOT, DfsPath, join, parse, show
 from goggles.storage import notes
 from goggles.storage.containment import DIRECTORY, Root, explained, kind_of, open_regular
+from goggles.storage.inventory import digest_of
 from goggles.storage.quarantine import Quarantine
 from goggles.storage.staging import PART, check_upload
 
@@ -37,7 +38,7 @@ class Carrier:
         self._quarantine = quarantine
         self._bin_tree = bin_tree
         self._freed = freed
-        self._touched: dict[DfsPath, None] = {}
+        self._touched: dict[tuple[int, int], int] = {}  # (device, inode) of a directory: a descriptor of it
         self._kinds: dict[str, Callable[..., None]] = {
             "mkdir": self._mkdir,
             "rmdir": self._rmdir,
@@ -58,7 +59,7 @@ class Carrier:
             kind = self._kinds.get(order[0]) if order else None
             if kind is None:
                 raise BadRequest(f"there is no order {str(order[:1])[:60]}")
-            with explained(f"{order[0]} {show(str(order[1]))[:200]}"):
+            with explained(f"{order[0]} {show(str(order[1:2]))[:200]}"):
                 kind(*order[1:])
         except GogglesError as error:
             return ("error", error.code, error.message)
@@ -67,21 +68,25 @@ class Carrier:
         return OK
 
     def settle(self) -> None:
-        """fsync every directory that was touched."""
+        """fsync every directory that was touched, wherever it stands by now."""
         touched, self._touched = self._touched, {}
-        for path in touched:
-            with contextlib.suppress(GogglesError), self._root.directory(path) as fd:
+        for fd in touched.values():
+            try:
                 os.fsync(fd)
+            finally:
+                os.close(fd)
 
-    def _touch(self, path: DfsPath) -> None:
-        self._touched[split(path)[0]] = None
+    def _touch(self, fd: int) -> None:
+        status = os.fstat(fd)
+        key = (status.st_dev, status.st_ino)
+        if key not in self._touched:
+            self._touched[key] = os.dup(fd)
 
     # --- directories -----------------------------------------------------------------------
 
     def _mkdir(self, text: str) -> None:
-        path = parse(text)
-        with self._root.directory(path, create=True):
-            self._touch(path)
+        with self._root.directory(parse(text), create=True):
+            pass  # each step was fsynced as it was made
 
     def _rmdir(self, text: str) -> None:
         path = parse(text)
@@ -91,7 +96,7 @@ class Carrier:
             if kind_of(name, fd) == "directory":
                 with contextlib.suppress(OSError):  # not empty: what is in it was not meant
                     os.rmdir(name, dir_fd=fd)
-                self._touch(path)
+                self._touch(fd)
 
     def _remove_tree(self, text: str, *_: Any) -> None:
         path = parse(text)
@@ -100,7 +105,7 @@ class Carrier:
         with contextlib.suppress(NotFound), self._root.parent(path) as (fd, name):
             if kind_of(name, fd) == "directory":
                 self._bin_tree(name, fd)
-                self._touch(path)
+                self._touch(fd)
 
     def _move(self, old: str, new: str) -> None:
         source, target = parse(old), parse(new)
@@ -108,8 +113,8 @@ class Carrier:
             if kind_of(name, fd) == "directory":
                 with self._root.parent(target, create=True) as (to, base):
                     self._merge(name, fd, base, to, target)
-                self._touch(source)
-                self._touch(target)
+                    self._touch(to)
+                self._touch(fd)
 
     def _merge(self, name: str, fd: int, base: str, to: int, target: DfsPath) -> None:
         """Rename a directory, or move what is in it into one that is there already."""
@@ -136,7 +141,7 @@ class Carrier:
 
     # --- files -----------------------------------------------------------------------------
 
-    def _publish(self, upload: str, text: str, version: str, generation: int) -> None:
+    def _publish(self, upload: str, text: str, version: str, generation: int, replaces: str | None = None) -> None:
         path = parse(text)
         staged = check_upload(upload)
         if not kind_of(staged, self._staging):
@@ -144,23 +149,43 @@ class Carrier:
                 return
             raise NotFound(f"upload {upload} is not staged here")
         with self._root.parent(path, create=True) as (fd, name):
-            self._clear_way(name, fd, path)
+            self._clear_way(name, fd, path, replaces)
             self._finish_note(staged, version, generation)
             failpoints.hit("storage.publish.before_rename")
             os.rename(staged, name, src_dir_fd=self._staging, dst_dir_fd=fd)
             failpoints.hit("storage.publish.after_rename")
-        self._touch(path)
+            self._touch(fd)
 
-    def _clear_way(self, name: str, fd: int, path: DfsPath) -> None:
-        """What stands at the place of a file: a file is about to be replaced, an empty directory goes."""
+    def _clear_way(self, name: str, fd: int, path: DfsPath, replaces: str | None) -> None:
+        """What stands at the place of a file: what is to be replaced will be, an empty directory goes, all else is
+        put aside, because it may be a version that belongs elsewhere by now."""
         kind = kind_of(name, fd)
         if kind == "directory":
             try:
                 os.rmdir(name, dir_fd=fd)
             except OSError:
                 raise Conflict(f"a directory with something in it stands at {path}") from None
-        elif kind == "file":
-            self._freed(os.stat(name, dir_fd=fd).st_size)
+        elif kind:
+            there = self._note_at(name, fd)
+            if there and (replaces is None or there == replaces):
+                self._freed(os.stat(name, dir_fd=fd).st_size)
+            elif there:
+                os.rename(name, check_upload(there), src_dir_fd=fd, dst_dir_fd=self._staging)
+                self._touch(self._staging)
+            else:
+                self._quarantine_at(name, fd, path)
+
+    def _note_at(self, name: str, fd: int) -> str:
+        """The version of what stands there, as noted and still true; '' where that is not known."""
+        try:
+            opened = open_regular(name, fd)
+        except (OSError, GogglesError):
+            return ""
+        try:
+            note = notes.read(opened)
+            return note.version if note is not None else ""
+        finally:
+            os.close(opened)
 
     def _finish_note(self, staged: str, version: str, generation: int) -> None:
         opened = open_regular(staged, self._staging)
@@ -174,23 +199,38 @@ class Carrier:
     def _stamp(self, text: str, version: str, generation: int, sha256: str) -> None:
         opened = self._root.open_file(parse(text))
         try:
+            note = notes.read(opened)
+            digest = note.sha256 if note is not None else digest_of(opened)
+            if digest != sha256:
+                raise Stale(f"other bytes than {version} stand at {text}")
             notes.write(opened, sha256, version, int(generation))
         finally:
             os.close(opened)
 
     def _move_file(self, old: str, new: str, version: str) -> None:
         source, target = parse(old), parse(new)
+        if source == target or self._version_at(target) == version:
+            return
         there = self._version_at(source)
         if there is None:
-            if self._version_at(target) == version:
-                return
-            raise NotFound(f"{old} is not here")
+            self._from_aside(target, version)
+            return
         self._need_version(source, there, version)
         with self._root.parent(source) as (fd, name), self._root.parent(target, create=True) as (to, base):
-            self._clear_way(base, to, target)
+            self._clear_way(base, to, target, "")
             os.rename(name, base, src_dir_fd=fd, dst_dir_fd=to)
-        self._touch(source)
-        self._touch(target)
+            self._touch(fd)
+            self._touch(to)
+
+    def _from_aside(self, target: DfsPath, version: str) -> None:
+        """A file that was put aside when another took its place; nothing where it is not held here at all."""
+        aside = check_upload(version)
+        if not kind_of(aside, self._staging):
+            return
+        with self._root.parent(target, create=True) as (to, base):
+            self._clear_way(base, to, target, "")
+            os.rename(aside, base, src_dir_fd=self._staging, dst_dir_fd=to)
+            self._touch(to)
 
     def _remove(self, text: str, version: str) -> None:
         path = parse(text)
@@ -202,18 +242,20 @@ class Carrier:
             size = os.stat(name, dir_fd=fd).st_size
             failpoints.hit("storage.remove.before_unlink")
             os.unlink(name, dir_fd=fd)
+            self._touch(fd)
         self._freed(size)
-        self._touch(path)
 
     def _quarantine_file(self, text: str, version: str) -> None:
+        """Also where the bytes were edited since the note on them was written: those are meant."""
         path = parse(text)
         there = self._version_at(path)
         if there is None:
             return
-        self._need_version(path, there, version)
+        if self._version_at(path, believed=False) != version:
+            self._need_version(path, there, version)
         with self._root.parent(path) as (fd, name):
             self._quarantine_at(name, fd, path)
-        self._touch(path)
+            self._touch(fd)
 
     def _quarantine_at(self, name: str, fd: int, path: DfsPath) -> None:
         size = os.stat(name, dir_fd=fd, follow_symlinks=False).st_size
@@ -236,14 +278,14 @@ class Carrier:
 
     # --- versions --------------------------------------------------------------------------
 
-    def _version_at(self, path: DfsPath) -> str | None:
-        """The version of the file at `path`; '' where it has no note, None where there is no file."""
+    def _version_at(self, path: DfsPath, believed: bool = True) -> str | None:
+        """The version of the file at `path`; '' where no (believed) note says so, None where there is no file."""
         try:
             opened = self._root.open_file(path)
         except GogglesError:
             return None
         try:
-            note = notes.read(opened)
+            note = notes.read(opened) if believed else notes.as_written(opened)
             return note.version if note is not None else ""
         finally:
             os.close(opened)

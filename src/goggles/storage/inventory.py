@@ -6,7 +6,6 @@ directory, or has a name that the tree can not hold, is foreign: never followed,
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections import deque
@@ -144,7 +143,10 @@ class Walk:
     def _read(self, unread: _Unread) -> Held:
         try:
             self.count.hashed += 1
-            return _known(unread.held.kind, unread.held.path, _examined(unread.fd))
+            found = _known(unread.held.kind, unread.held.path, _examined(unread.fd))
+            if found.kind == "staged" and not found.version:
+                return replace(found, version=found.path)  # an upload is called like the version it will be
+            return found
         except OSError as error:
             return self._unreadable(unread.held, error)
         finally:
@@ -224,18 +226,10 @@ def _examined(fd: int) -> Note:
     """What the file holds, by reading it.  Bytes that are what their note says are that version still."""
     found = os.fstat(fd)
     note = Note(digest_of(fd), found.st_size, found.st_mtime_ns, "", 0)
-    before = _as_it_stands(fd)
+    before = notes.as_written(fd)
     if before is None or (before.sha256, before.size) != (note.sha256, note.size):
         return note
     note = replace(note, version=before.version, generation=before.generation)
     if note.fits(os.fstat(fd)):
         notes.write(fd, note.sha256, note.version, note.generation)
     return note
-
-
-def _as_it_stands(fd: int) -> Note | None:
-    """The note on the file, whether or not it fits."""
-    try:
-        return Note(**json.loads(os.getxattr(fd, notes.NAME)))
-    except (OSError, ValueError, TypeError):
-        return None

@@ -35,15 +35,20 @@ class Note:
 
 def read(fd: int) -> Note | None:
     """The note on an open file, if there is one that fits the file as it is now."""
+    note = as_written(fd)
+    return note if note is not None and note.fits(os.fstat(fd)) else None
+
+
+def as_written(fd: int) -> Note | None:
+    """The note on an open file, whether or not it fits."""
     try:
-        note = Note(**json.loads(os.getxattr(fd, NAME)))
+        return Note(**json.loads(os.getxattr(fd, NAME)))
     except OSError as error:
         if error.errno not in (errno.ENODATA, errno.ENOTSUP):
             log.warning("the note on a file can not be read: %s", error)
         return None
     except (ValueError, TypeError):
         return None
-    return note if note.fits(os.fstat(fd)) else None
 
 
 def write(fd: int, sha256: str, version: str, generation: int) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from goggles import failpoints
 from goggles.clock import Clock
+from goggles.errors import NotADirectory
 from goggles.paths import DfsPath, parts
 from goggles.storage.containment import Root, kind_of
 
@@ -34,8 +35,15 @@ class Quarantine:
     def take(self, name: str, fd: int, was: DfsPath) -> None:
         """Move the file `name` of the directory `fd` here; `was` is its path in the tree."""
         today = datetime.datetime.fromtimestamp(self._clock.now(), datetime.UTC).strftime("%Y-%m-%d")
-        (self._folder / today).mkdir(exist_ok=True)
-        root = Root(self._folder / today)
+        try:
+            self._take(self._folder / today, name, fd, was)
+        except NotADirectory:  # a file of this day stands where a directory is needed
+            self._take(self._folder / today / f"again.{secrets.token_hex(4)}", name, fd, was)
+        log.warning("quarantined %s", "/".join(parts(was)), extra={"path": was})
+
+    def _take(self, day: Path, name: str, fd: int, was: DfsPath) -> None:
+        day.mkdir(parents=True, exist_ok=True)
+        root = Root(day)
         try:
             with root.parent(was, create=True) as (target, base):
                 if kind_of(base, target):
@@ -45,7 +53,6 @@ class Quarantine:
                 os.fsync(target)
         finally:
             root.close()
-        log.warning("quarantined %s", "/".join(parts(was)), extra={"path": was})
 
     def measure(self) -> tuple[int, int]:
         """(files, bytes) in it."""

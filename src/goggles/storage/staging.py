@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 
 from goggles import failpoints
-from goggles.errors import BadRequest
+from goggles.errors import BadRequest, Conflict
 from goggles.storage import notes
 from goggles.storage.containment import explain, explained
 
@@ -35,15 +35,18 @@ class SharedFsync:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._lock = threading.Lock()
+        self._counting = threading.Lock()
+        self._running = threading.Lock()
         self._asked = self._served = 0
 
     def __call__(self) -> None:
-        self._asked += 1
-        ticket = self._asked
-        with self._lock:
+        with self._counting:
+            self._asked += 1
+            ticket = self._asked
+        with self._running:
             if self._served < ticket:
-                upto = self._asked
+                with self._counting:
+                    upto = self._asked
                 os.fsync(self._fd)
                 self._served = upto
 
@@ -87,6 +90,8 @@ class StagedWrite:
             notes.write(self._fd, sha256, version, 0)
             failpoints.hit("storage.stage.before_fsync")
             os.fsync(self._fd)
+            if not self._is_mine():
+                raise Conflict("another writer has begun this upload anew")
             os.rename(self._name, self._name.removesuffix(PART), src_dir_fd=self._folder, dst_dir_fd=self._folder)
             self._sync()
             failpoints.hit("storage.stage.after_fsync")
@@ -99,10 +104,19 @@ class StagedWrite:
         """Forget it, unless it was finished."""
         if self._fd is None:
             return
-        self._close()
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._name, dir_fd=self._folder)
+            if self._is_mine():
+                os.unlink(self._name, dir_fd=self._folder)
+        self._close()
         self._give_back()
+
+    def _is_mine(self) -> bool:
+        """Whether the name still stands for the file that this writer opened."""
+        assert self._fd is not None
+        with contextlib.suppress(FileNotFoundError):
+            named, mine = os.stat(self._name, dir_fd=self._folder, follow_symlinks=False), os.fstat(self._fd)
+            return (named.st_dev, named.st_ino) == (mine.st_dev, mine.st_ino)
+        return False
 
     def _close(self) -> None:
         if self._fd is not None:

@@ -117,7 +117,7 @@ class Vault:
             note = SiteNote(secrets.token_hex(16))
             self._write_site(note)
             return note
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise StorageFailure(f"{path} can not be read: {error}", "restore it, or move it aside to begin anew") from error
 
     def _write_site(self, note: SiteNote) -> None:
@@ -181,7 +181,9 @@ class Vault:
 
         try:
             with explained(f"upload {name}"):
-                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name + PART, dir_fd=self._staging)
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
                 fd = os.open(name + PART, flags, 0o644, dir_fd=self._staging)
         except BaseException:
             give_back()
