@@ -8,7 +8,7 @@ help:  ## this list
 venv: venv/.made  ## the virtual environment, exactly as requirements.lock says
 venv/.made: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=...")'
-	test -x $(PY) || $(PYTHON) -m venv venv
+	$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv venv
 	$(PY) -m pip install --disable-pip-version-check --quiet --retries 10 --require-hashes -r requirements.lock
 	$(PY) -m pip install --disable-pip-version-check --quiet --no-index --no-deps --no-build-isolation -e .
 	touch $@

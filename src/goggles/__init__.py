@@ -1,7 +1,7 @@
 """verbose-goggles: one safe tree of files over a handful of hosts.
 
-    import goggles
-    fs = goggles.connect("nameserver", 8000, ca_cert=..., certfile=..., keyfile=...)
+import goggles
+fs = goggles.connect("nameserver", 8000, ca_cert=..., certfile=..., keyfile=...)
 """
 
 from __future__ import annotations

@@ -94,7 +94,9 @@ def contexts(certificates, name, role):
 @pytest.fixture
 def server(certificates):
     limits = Limits(connections=40, waiting=8, handshake=3.0)
-    doors = Doors(EchoService, lambda identity: Level.READWRITE if identity.role is Role.CLIENT else Level.ADMIN, echo_data)
+    doors = Doors(
+        EchoService, lambda identity: Level.READWRITE if identity.role is Role.CLIENT else Level.ADMIN, echo_data
+    )
     made = Server("0.0.0.0", 0, contexts(certificates, "nameserver", Role.NAMESERVER), doors, limits)
     made.start()
     yield made
@@ -146,7 +148,9 @@ def test_a_bug_shows_nothing_of_the_server(dial):
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["undeclared", "old_style", "exposed_old_style", "__init__", "caller", "_rpyc_getattr", "__class__"])
+@pytest.mark.parametrize(
+    "name", ["undeclared", "old_style", "exposed_old_style", "__init__", "caller", "_rpyc_getattr", "__class__"]
+)
 def test_what_is_not_declared_can_not_be_called(dial, name):
     with pytest.raises(PermissionDenied):
         dial().call(name)
@@ -234,7 +238,11 @@ def test_a_revoked_caller_is_cut_and_stays_out(server, dial, certificates):
     assert dial("ann").call("echo", "others stay") == "others stay"
 
 
-@pytest.mark.parametrize("junk", [b"GET / HTTP/1.0\r\n\r\n", b"\0" * 100, b"\x16\x03\x01\xff\xff" + b"x" * 1000], ids=["http", "zeros", "hello"])
+@pytest.mark.parametrize(
+    "junk",
+    [b"GET / HTTP/1.0\r\n\r\n", b"\0" * 100, b"\x16\x03\x01\xff\xff" + b"x" * 1000],
+    ids=["http", "zeros", "hello"],
+)
 def test_plain_tcp_and_garbage_harm_nobody(server, dial, junk):
     with socket.create_connection(("127.0.0.1", server.port)) as plain:
         plain.sendall(junk)

@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 class Runs(Protocol):
     """A server."""
 
-    port: int
+    @property
+    def port(self) -> int: ...
 
     def start(self) -> None: ...
 
@@ -29,7 +30,7 @@ def serve(server: Runs, drain: float = 5.0) -> int:
     """Run `server` until a signal comes; the exit code."""
     stop = threading.Event()
 
-    def handle(number: int, frame: FrameType | None) -> None:
+    def handle(number: int, _: FrameType | None) -> None:
         if stop.is_set():
             os._exit(128 + number)
         log.info("%s: stopping", signal.Signals(number).name)

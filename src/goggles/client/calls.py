@@ -120,5 +120,8 @@ class _NotThere(Unavailable):
 
 def _plain(error: Unavailable, address: Address) -> Unavailable:
     if isinstance(error, _NotThere):
-        return Unavailable(f"no connection to the nameserver at {address}: {error.message}", "is it running? check --ns_hostname and --ns_port")
+        return Unavailable(
+            f"no connection to the nameserver at {address}: {error.message}",
+            "is it running? check --ns_hostname and --ns_port",
+        )
     return error

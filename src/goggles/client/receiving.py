@@ -45,7 +45,7 @@ class Target:
         self.path = path
         self._hidden = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.goggles")
         try:
-            self.file: BinaryIO = open(self._hidden, "xb", buffering=0)
+            self.file: BinaryIO = open(self._hidden, "xb", buffering=0)  # noqa: SIM115 - closed by finish or drop
         except OSError as error:
             raise local_error(error, path) from error
 
@@ -96,7 +96,9 @@ def fetch(
     while True:
         usable = [hop for hop in ticket.hops if hop.name not in bad]
         if not usable:
-            raise ChecksumMismatch(f"every copy of {ticket.path} has wrong bytes", "they were reported; try again later")
+            raise ChecksumMismatch(
+                f"every copy of {ticket.path} has wrong bytes", "they were reported; try again later"
+            )
         download = _Download(links, ticket, target, advance, cancel)
         sources = download.run(usable)
         if download.sha256 == ticket.hash:
@@ -154,7 +156,9 @@ class _Download:
 
     def _receive(self, link: DataLink) -> None:
         """Chunks are hashed and written in threads of their own; `_done` counts what both have taken."""
-        lanes = Fanout({"hash": lambda b: self._digest.update(b.data), "write": lambda b: self._target.write(b.data)}, "get")
+        lanes = Fanout(
+            {"hash": lambda b: self._digest.update(b.data), "write": lambda b: self._target.write(b.data)}, "get"
+        )
         try:
             while not lanes.errors:
                 if self._cancel is not None and self._cancel.is_set():

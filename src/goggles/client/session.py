@@ -16,14 +16,17 @@ import secrets
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from goggles.client import trees
-from goggles.client.api import OnProgress, Progress, Summary
+from goggles.client.api import OnProgress, Summary
 from goggles.client.calls import Calls
+from goggles.client.gettree import GetTree
+from goggles.client.puttree import PutTree
+from goggles.client.ranges import RangeReader
 from goggles.client.receiving import Target, fetch, stream
+from goggles.client.retrying import ChainFailed, Meter, wait, worth_another_try
 from goggles.client.sending import Sent, Source, send, why_not
 from goggles.contracts.data import Committed, ReadTicket, WriteTicket
 from goggles.contracts.records import DirInfo, Entry, FileInfo, SiteInfo, StorageInfo, entry_from_wire
@@ -124,7 +127,7 @@ class Session:
         return entry_from_wire(self._calls("stat", parse(path)))
 
     def exists(self, path: str) -> bool:
-        return self._calls("isdir", parse(path)) or self._calls("isfile", parse(path))
+        return bool(self._calls("isdir", parse(path)) or self._calls("isfile", parse(path)))
 
     def isdir(self, path: str) -> bool:
         return bool(self._calls("isdir", parse(path)))
@@ -143,8 +146,8 @@ class Session:
         site, storages = self._calls("site_info")
         return SiteInfo.from_wire(site), [StorageInfo.from_wire(item) for item in storages]
 
-    def find(self, path: str, pattern: str | None = None, type: str | None = None) -> Iterator[Entry]:
-        """Everything below a directory (depth first) whose name fits `pattern` (as in a shell) and type (FILE, DIRECTORY)."""
+    def find(self, path: str, pattern: str | None = None, type: str | None = None) -> Iterator[Entry]:  # noqa: A002 - a record's own word
+        """Everything below a directory, depth first; of `type` FILE or DIRECTORY, with names that fit `pattern`."""
         for entry in self._walk(parse(path)):
             name = entry.path.rpartition("/")[2]
             if (type is None or entry.type == type) and (pattern is None or fnmatch.fnmatchcase(name, pattern)):
@@ -216,11 +219,11 @@ class Session:
             meter.restart()
             try:
                 return self._put_once(source, path, avoid, meter, cancel)
-            except (NoSpace, Unavailable, UploadLost, ChecksumMismatch, _ChainFailed) as error:
-                avoid += error.failed if isinstance(error, _ChainFailed) else []
-                if attempt == TRIES or time.monotonic() > deadline or not _worth_another_try(error):
-                    raise error.reason if isinstance(error, _ChainFailed) else error
-            _pause(pause, cancel)
+            except (NoSpace, Unavailable, UploadLost, ChecksumMismatch, ChainFailed) as error:
+                avoid += error.failed if isinstance(error, ChainFailed) else []
+                if attempt == TRIES or time.monotonic() > deadline or not worth_another_try(error):
+                    raise (error.reason if isinstance(error, ChainFailed) else error) from None
+            wait(pause, cancel)
             pause = min(2.0, 2 * pause)
         raise Unavailable(f"{path} could not be written")
 
@@ -239,9 +242,9 @@ class Session:
         try:
             sent = send(self._links, ticket, source, meter.advance, cancel)
         except (Unavailable, NoSpace) as error:
-            raise _ChainFailed(error, [ticket.chain[0].name]) from error
+            raise ChainFailed(error, [ticket.chain[0].name]) from error
         if not sent.good:
-            raise _ChainFailed(why_not(sent), [one.name for one in sent.stored])
+            raise ChainFailed(why_not(sent), [one.name for one in sent.stored])
         return sent
 
     def _abandon(self, upload: str) -> None:
@@ -259,7 +262,7 @@ class Session:
         cancel: threading.Event | None = None,
     ) -> Summary:
         """Write a local directory with all that is in it to the directory `path`."""
-        return trees.PutTree(self, self._calls, self._links, progress, cancel).run(Path(local), parse(path))
+        return PutTree(self, self._calls, self._links, progress, cancel).run(Path(local), parse(path))
 
     def write(self, path: str, data: bytes) -> Committed:
         """Write `data` to `path`."""
@@ -324,7 +327,7 @@ class Session:
             except (Stale, Unavailable) as error:
                 if time.monotonic() > deadline:
                     raise Unavailable(error.message, error.hint) from error
-            _pause(pause, cancel)
+            wait(pause, cancel)
             pause = min(2.0, 2 * pause)
 
     def complain(self, ticket: ReadTicket, storage: str) -> None:
@@ -344,7 +347,7 @@ class Session:
         cancel: threading.Event | None = None,
     ) -> Summary:
         """Read a directory with all that is in it to the local directory `local`."""
-        return trees.GetTree(self, self._calls, self._links, progress, cancel, overwrite).run(parse(path), Path(local))
+        return GetTree(self, self._calls, self._links, progress, cancel, overwrite).run(parse(path), Path(local))
 
     def read(self, path: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """The bytes of a file, or of a range of it, in chunks of up to 1 MiB; whole files are verified."""
@@ -354,7 +357,7 @@ class Session:
     def open(self, path: str) -> BinaryIO:
         """A file object for reading, with seek; each read asks for its range."""
         ticket = ReadTicket.from_wire(self._calls("open_read", parse(path)))
-        return io.BufferedReader(_RangeReader(self._links, ticket), buffer_size=1 << 20)  # type: ignore[return-value]
+        return io.BufferedReader(RangeReader(self._links, ticket), buffer_size=1 << 20)
 
     # --- administration --------------------------------------------------------------------
 
@@ -383,78 +386,3 @@ class Session:
 
     def child(self, directory: DfsPath, name: str) -> DfsPath:
         return join(directory, name)
-
-
-class _ChainFailed(Exception):
-    """The storages named in `failed` could not take the bytes, for this `reason`."""
-
-    def __init__(self, reason: GogglesError, failed: list[str]) -> None:
-        super().__init__(str(reason))
-        self.reason = reason
-        self.failed = failed
-
-
-def _worth_another_try(error: Exception) -> bool:
-    """The nameserver's own "no room" and "no storage" are final; what a storage says is not."""
-    return isinstance(error, _ChainFailed | UploadLost | ChecksumMismatch) or (
-        isinstance(error, Unavailable) and "no storage that holds" in str(error)
-    )
-
-
-def _pause(seconds: float, cancel: threading.Event | None) -> None:
-    if cancel is not None:
-        cancel.wait(seconds)
-    else:
-        time.sleep(seconds)
-
-
-class Meter:
-    """Turns steps into progress reports for one file."""
-
-    def __init__(self, report: Callable[[Progress], None] | None, path: str, total: int) -> None:
-        self._report = report
-        self._path = path
-        self.total = total
-        self._done = 0
-
-    def restart(self) -> None:
-        self._done = 0
-
-    def advance(self, count: int) -> None:
-        self._done = max(0, self._done + count)
-        if self._report is not None:
-            self._report(Progress(self._path, self._done, self.total, int(self._done >= self.total), 1))
-
-
-class _RangeReader(io.RawIOBase):
-    """A file of the tree as Python's own raw file."""
-
-    def __init__(self, links: Links, ticket: ReadTicket) -> None:
-        self._links = links
-        self._ticket = ticket
-        self._place = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._place
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._ticket.size}[whence]
-        if base + offset < 0:
-            raise ValueError("negative seek position")
-        self._place = base + offset
-        return self._place
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        have = 0
-        for chunk in stream(self._links, self._ticket, self._place, len(view)):
-            view[have : have + len(chunk)] = chunk
-            have += len(chunk)
-        self._place += have
-        return have

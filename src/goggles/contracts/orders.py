@@ -73,7 +73,7 @@ def quarantine_staged(upload: str) -> Order:
 
 
 def check(path: str, version: str, job: str) -> Order:
-    """Read the bytes again and compare them with their digest; carried out beside the others, and reported under `job`."""
+    """Read the bytes again and compare them with their digest; done beside the others, reported under `job`."""
     return ("check", path, version, job)
 
 

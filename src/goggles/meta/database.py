@@ -62,7 +62,9 @@ class Database:
             engine = create_engine(url, pool_size=READERS + 2, max_overflow=0, pool_pre_ping=True)
             with engine.connect() as connection:
                 connection.execute(select(1))
-            return cls(url, engine, engine.execution_options(postgresql_readonly=True, isolation_level="REPEATABLE READ"))
+            return cls(
+                url, engine, engine.execution_options(postgresql_readonly=True, isolation_level="REPEATABLE READ")
+            )
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             raise explain(error, url) from error
 
@@ -172,17 +174,23 @@ def _url(where: str) -> URL:
         url = make_url(where)
         return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
     except ArgumentError as error:
-        raise DatabaseError(f"{where!r} is not a database", "give a file name, or postgresql+psycopg://user@host/name") from error
+        raise DatabaseError(
+            f"{where!r} is not a database", "give a file name, or postgresql+psycopg://user@host/name"
+        ) from error
 
 
 def _open_sqlite(url: URL) -> tuple[Engine, Engine]:
     path = Path(str(url.database))
     if not path.parent.is_dir():
-        raise DatabaseError(f"there is no folder {path.parent} for the database", "make it, or choose another --database")
+        raise DatabaseError(
+            f"there is no folder {path.parent} for the database", "make it, or choose another --database"
+        )
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
-        raise DatabaseError(f"the database {path} can not be written to", "the nameserver needs it and its folder writable")
+        raise DatabaseError(
+            f"the database {path} can not be written to", "the nameserver needs it and its folder writable"
+        )
     _check_sqlite(path)
     arguments: dict[str, Any] = {"check_same_thread": False, "isolation_level": None, "timeout": BUSY}
     writer = create_engine(url, pool_size=1, max_overflow=0, connect_args=arguments)
@@ -219,7 +227,9 @@ def explain(error: Exception, url: URL) -> DatabaseError:
     reason = said[0] if said else type(error).__name__
     shown = url.render_as_string(hide_password=True)
     if "malformed" in reason or "not a database" in reason:
-        return DatabaseError(f"the database {shown} is damaged: {reason}", "restore it from a backup, or use restoretree")
+        return DatabaseError(
+            f"the database {shown} is damaged: {reason}", "restore it from a backup, or use restoretree"
+        )
     if "readonly" in reason or "read-only" in reason:
         return DatabaseError(f"the database {shown} is read-only", "make the file and its folder writable")
     if "full" in reason:

@@ -63,6 +63,7 @@ class Attachment:
                 node = Node(row.id, row.name, row.storage_id, Address(row.host, row.port), row.zone, row.capacity)
                 node.used, node.files, node.draining = size, files, row.draining
                 node.state = NodeState.GRACE if row.counted else NodeState.DOWN
+                node.returning = bool(row.counted)
                 node.since, node.since_mono = site.clock.now(), site.clock.monotonic()
                 site.roster.add(node)
 
@@ -113,7 +114,9 @@ class Attachment:
         for other in site.roster.all():
             same_name, same_folder = other.name == hello.name, other.storage_id == hello.storage_id
             if same_name and not same_folder and other.state in CONNECTED:
-                raise Conflict(f"another storage called {hello.name} is connected", "names must be unique: choose another --name")
+                raise Conflict(
+                    f"another storage called {hello.name} is connected", "names must be unique: choose another --name"
+                )
             if same_folder and not same_name:
                 raise Conflict(
                     f"this folder belongs to storage {other.name}, not to {hello.name}",
@@ -157,8 +160,10 @@ class Attachment:
             node, check = self._checking(session)
             inspector = Inspector(self._site, tx, node, check.seen, adopt=check.adopt)
             verdicts = inspector.inspect(batch)
-            tx.on_commit(lambda: [check.tally.count(h, v) for h, v in zip(batch, verdicts, strict=True)] and None)
-            return tuple(place for place, verdict in enumerate(verdicts) if verdict in (Verdict.REMOVED, Verdict.UNKNOWN))
+            tx.on_commit(partial(check.tally.count_all, batch, verdicts))
+            return tuple(
+                place for place, verdict in enumerate(verdicts) if verdict in (Verdict.REMOVED, Verdict.UNKNOWN)
+            )
 
         return self._site.decisions.run(decide)
 

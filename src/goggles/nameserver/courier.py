@@ -51,9 +51,7 @@ class Courier:
         if outbox is None or outbox.session != session:
             peer.close()
             return
-        threading.Thread(
-            target=self._run, args=(node, peer, outbox), name=f"courier-{node.name}", daemon=True
-        ).start()
+        threading.Thread(target=self._run, args=(node, peer, outbox), name=f"courier-{node.name}", daemon=True).start()
 
     def _run(self, node: Node, peer: Peer, outbox: Outbox) -> None:
         try:

@@ -123,7 +123,7 @@ class Decisions:
         self.groups, self.decided = self.groups + 1, self.decided + len(group)
         try:
             self._together(group)
-        except Exception as error:  # whatever it was, it must reach those it belongs to
+        except Exception as error:  # noqa: BLE001 - whatever it was, it must reach those it belongs to
             self._one_by_one(group, error)
         for request in group:
             request.done = True
@@ -151,5 +151,5 @@ class Decisions:
         for request in group:
             try:
                 self._together([request])
-            except Exception as own:  # its own answer
+            except Exception as own:  # noqa: BLE001 - its own answer
                 request.error = own

@@ -13,10 +13,10 @@ from goggles.contracts import orders
 from goggles.contracts.orders import Held
 from goggles.errors import BadPath
 from goggles.nameserver.decisions import Transaction
+from goggles.nameserver.entry import Entry
 from goggles.nameserver.judging import CONDEMNED, IdSet, Known, Verdict, judge_file, judge_staged
 from goggles.nameserver.roster import Node
 from goggles.nameserver.site import Site
-from goggles.nameserver.entry import Entry
 from goggles.paths import DfsPath, join, parse, split
 
 
@@ -101,7 +101,7 @@ class Inspector:
         present = self._tx.tree.instances_of(list(kept))
         new = {entry: size for entry, size in kept.items() if self._node.id not in present.get(entry, ())}
         self._tx.tree.add_instances(self._node.id, new)
-        self._tx.on_commit(lambda: [self._seen.add(entry) for entry in kept] and None)
+        self._tx.on_commit(partial(self._seen.update, list(kept)))
 
     def _adopt_one(self, held: Held) -> Verdict:
         """Take something unknown into the tree, at its path or, where that is taken, beside it."""

@@ -6,6 +6,7 @@ suspiciously much: a nameserver that knows less than its storages must not make 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -84,14 +85,16 @@ class Tally:
         if held.kind != "directory" and verdict in CONDEMNED:
             self.condemned += 1
 
+    def count_all(self, batch: Sequence[Held], verdicts: Sequence[Verdict]) -> None:
+        for held, verdict in zip(batch, verdicts, strict=True):
+            self.count(held, verdict)
+
     def suspicion(self) -> str:
         """Why nothing may be quarantined now; empty where it may."""
         if self.accepted:
             return ""
         if not self.epoch_known and self.condemned:
-            return (
-                f"the database is older than the one this storage saw last, and does not know {self.condemned} of its files"
-            )
+            return f"the database is older than the one it saw last, and does not know {self.condemned} of its files"
         too_many = self.unknown_files > SHARE * self.files or self.unknown_size > SHARE * self.size
         if self.unknown_files > FEW and too_many:
             return f"the tree does not know {self.unknown_files} of the {self.files} files on this storage"
@@ -107,6 +110,10 @@ class IdSet:
     def add(self, number: int) -> None:
         page = self._pages.setdefault(number >> 13, bytearray(1024))
         page[(number & 8191) >> 3] |= 1 << (number & 7)
+
+    def update(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            self.add(number)
 
     def __contains__(self, number: int) -> bool:
         page = self._pages.get(number >> 13)

@@ -17,13 +17,14 @@ from goggles.contracts.records import DIRECTORY, FILE, DirInfo, FileInfo, SiteIn
 from goggles.contracts.records import Entry as EntryInfo
 from goggles.errors import BadRequest, NotADirectory
 from goggles.nameserver.decisions import Transaction
+from goggles.nameserver.entry import Entry
 from goggles.nameserver.replication import Standing
 from goggles.nameserver.site import Site
-from goggles.nameserver.entry import Entry
 from goggles.nameserver.tree import Tree
 from goggles.paths import DfsPath, join, parse
 
 MAX_LISTING = 10_000
+SETREP_PAGE = 500
 
 
 class Namespace:
@@ -161,17 +162,21 @@ class Namespace:
             raise BadRequest(f"a file may have 1 to {MAX_COPIES} copies, not {copies}")
         wanted = parse(path)
         entry = self._site.decisions.run(lambda tx: tx.tree.set_copies(wanted, copies))
-        changed, after = (0, 0) if entry.is_dir else (1, 0)
-        while entry.is_dir:
-            ids = self._site.decisions.run(lambda tx, after=after: tx.tree.set_copies_below(entry.id, copies, after, 500))  # type: ignore[misc]
-            if not ids:
-                break
-            changed, after = changed + len(ids), ids[-1]
-            self._site.reconsider.extend(ids)
-        if not entry.is_dir:
-            self._site.reconsider.append(entry.id)
+        self._site.reconsider.extend([] if entry.is_dir else [entry.id])
+        changed = self._set_below(entry.id, copies) if entry.is_dir else 1
         self._site.wake_repair.set()
         return changed
+
+    def _set_below(self, directory: int, copies: int) -> int:
+        """Set it for all files below, a page in a decision; their number."""
+        changed, after = 0, 0
+        while True:
+            page = partial(_set_page, directory=directory, copies=copies, after=after)
+            ids = self._site.decisions.run(page)
+            if not ids:
+                return changed
+            changed, after = changed + len(ids), ids[-1]
+            self._site.reconsider.extend(ids)
 
     def forget_copies(self, tx: Transaction, path: DfsPath, entry: Entry, holders: Iterable[int]) -> None:
         """Tell the storages that held `entry`, which is not in the tree any more, to remove it."""
@@ -253,3 +258,7 @@ class Namespace:
             source=entry.source,
             version=entry.version,
         )
+
+
+def _set_page(tx: Transaction, directory: int, copies: int, after: int) -> list[int]:
+    return tx.tree.set_copies_below(directory, copies, after, SETREP_PAGE)

@@ -40,7 +40,7 @@ class Outbox:
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
     def push(self, order: Order, report: Report | None = None) -> int:
-        """Queue `order`; its number.  Where far too many wait, the outbox closes (the storage has to check itself again)."""
+        """Queue `order`; its number.  Where far too many wait, the outbox closes: the storage checks itself again."""
         with self._changed:
             self.last += 1
             self.moves += order[0] in ("move", "move_file")

@@ -18,12 +18,12 @@ from goggles.contracts.orders import PullOrder
 from goggles.errors import GogglesError
 from goggles.nameserver.attach import Attachment
 from goggles.nameserver.decisions import Transaction
+from goggles.nameserver.entry import Entry
 from goggles.nameserver.placement import choose
 from goggles.nameserver.replication import Assessment, Copy, Standing, assess
 from goggles.nameserver.roster import Node
 from goggles.nameserver.site import Site
 from goggles.nameserver.states import CONNECTED, READABLE, Event, NodeState
-from goggles.nameserver.entry import Entry
 from goggles.nameserver.uploads import Upload
 from goggles.nameserver.writing import Writing
 
@@ -105,8 +105,7 @@ class Repair:
         """True in the first moments after a start while storages that were there are not back yet."""
         site = self._site
         young = site.clock.monotonic() < site.started + site.policy.grace
-        waiting = (NodeState.GRACE, NodeState.CHECKING)
-        return young and any(node.before is NodeState.DOWN and node.state in waiting for node in site.roster.all())
+        return young and any(node.returning for node in site.roster.all())
 
     def _tidy(self) -> bool:
         """A piece of the trash; old tombstones and receipts now and then."""
@@ -203,8 +202,12 @@ class Repair:
         with site.look() as tree:
             entries = tree.owed_first(slots, skip=busy)
         if entries:
-            site.decisions.run(lambda tx: [self._plan_one(tx, entry) for entry in entries])
+            site.decisions.run(lambda tx: self._plan_all(tx, entries))
         return False  # what is under way wakes us when it ends
+
+    def _plan_all(self, tx: Transaction, entries: list[int]) -> None:
+        for entry in entries:
+            self._plan_one(tx, entry)
 
     def _plan_one(self, tx: Transaction, entry_id: int) -> None:
         found = tx.tree.files([entry_id])

@@ -6,7 +6,7 @@ guess.  Readers without the lock take `view`, a copy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from goggles.contracts.orders import Order
 from goggles.contracts.records import StorageInfo
@@ -42,7 +42,7 @@ class Node:
     certificate_expires: float = 0.0
     draining: bool = False
     pulls: int = 0  # repairs under way to it
-    before: NodeState = field(default=NodeState.DOWN)
+    returning: bool = False  # it was here before this nameserver started, and has not been ready since
 
     def __repr__(self) -> str:
         return f"<Node {self.name} {self.state} used {self.used} of {self.capacity}, {self.reserved} reserved>"
@@ -70,7 +70,9 @@ class Node:
         """Apply `event`; Conflict where the table does not allow it."""
         state = advance(self.state, event)
         if state is not self.state:
-            self.before, self.state, self.since, self.since_mono = self.state, state, now, mono
+            self.state, self.since, self.since_mono = state, now, mono
+        if state in READABLE or state is NodeState.DOWN:
+            self.returning = False
 
     def order(self, order: Order, report: Report | None = None) -> None:
         """Queue an order, if it is connected (else it learns of the change in its self-check)."""

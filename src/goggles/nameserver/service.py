@@ -78,7 +78,9 @@ class UserDoors(Service):
             if len(page) < MAX_LISTING:
                 return tuple(records)
             if len(records) >= MAX_LS:
-                raise LimitExceeded(f"{path} has more than {MAX_LS} entries", "page through it with scan(path, after, limit)")
+                raise LimitExceeded(
+                    f"{path} has more than {MAX_LS} entries", "page through it with scan(path, after, limit)"
+                )
             after = page[-1].path.rpartition("/")[2]
 
     @exposed(*USERS, level=Level.READONLY)
@@ -129,7 +131,7 @@ class UserDoors(Service):
         return site.to_wire(), tuple(info.to_wire() for info in storages)
 
     @exposed(*USERS, level=Level.READONLY)
-    def availableStorages(self, path: str, size: int) -> tuple[Pairs, ...]:  # noqa: N802 - the seeds' name
+    def availableStorages(self, path: str, size: int) -> tuple[Pairs, ...]:
         """The storages that could take a file of `size` bytes now, those with the most room first."""
         parse(path)
         roster = self._owners.site.roster
@@ -376,15 +378,16 @@ def _answer(answer: Record | BaseException) -> tuple[Value, ...]:
 
 
 def _pair(item: Any) -> tuple[str, int]:
-    if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str) and type(item[1]) is int:
-        return item
+    match item:
+        case (str(path), int(size)):
+            return path, size
     raise BadRequest("an item of this batch must be (path, size)")
 
 
 def _triple(item: Any) -> tuple[str, int, str]:
-    if isinstance(item, tuple) and len(item) == 3 and isinstance(item[0], str) and type(item[1]) is int:
-        if isinstance(item[2], str):
-            return item
+    match item:
+        case (str(upload), int(size), str(sha256)):
+            return upload, size, sha256
     raise BadRequest("an item of this batch must be (upload, size, sha256)")
 
 

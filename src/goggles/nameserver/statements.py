@@ -5,6 +5,8 @@ Law: nothing here decides; `tree` does.  Statements have bound parameters only.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import Select, bindparam, delete, func, insert, literal, select, update
 
 from goggles.meta.tables import accounts, entries, instances, owed, receipts, storages, tombstones, totals
@@ -91,12 +93,8 @@ ADD_TOTALS = update(totals).values(
     size=totals.c.size + bindparam("add_size"),
 )
 
-DIRECTORIES = (
-    select(E.id).where(E.kind == "d", E.id > bindparam("after")).order_by(E.id).limit(bindparam("most"))
-)
-BELOW = (
-    select(entries).where(E.parent_id == bindparam("parent")).order_by(E.id).limit(bindparam("most"))
-)
+DIRECTORIES = select(E.id).where(E.kind == "d", E.id > bindparam("after")).order_by(E.id).limit(bindparam("most"))
+BELOW = select(entries).where(E.parent_id == bindparam("parent")).order_by(E.id).limit(bindparam("most"))
 
 STORAGES = select(storages).order_by(storages.c.id)
 STORAGE = select(storages).where(storages.c.name == bindparam("called"))
@@ -120,7 +118,7 @@ DELETE_ACCOUNT = delete(accounts).where(accounts.c.name == bindparam("called"))
 ADD_ACCOUNT = insert(accounts)
 
 
-def files_below(directory: int) -> Select[tuple[int]]:
+def files_below(directory: int) -> Select[Any]:
     """Ids of the files anywhere below a directory, in order of their ids, after `after`, at most `most`."""
     tree = select(E.id, E.kind).where(E.id == literal(directory)).cte("tree", recursive=True)
     below = entries.alias()

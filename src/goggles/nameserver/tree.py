@@ -147,7 +147,7 @@ class Tree(Copies):
         return {int(parent or 0): int(count) for parent, count in rows}
 
     def directories(self, after: int, limit: int) -> list[tuple[int, DfsPath]]:
-        """A page of all directories but the root, by id; those that were removed meanwhile are left out of the paths."""
+        """A page of all directories but the root, by id; those that are in the trash are left out."""
         ids = self.tx.execute(sql.DIRECTORIES, {"after": max(after, TRASH_ID), "most": limit}).scalars().all()
         return [(number, path) for number in ids if (path := self.path_of(number)) is not None]
 
@@ -190,9 +190,14 @@ class Tree(Copies):
 
     def _add_directory(self, parent: int, name: str) -> int:
         row = self._row(parent, name, "d")
-        number = self.tx.execute(sql.ADD_ENTRY, row).inserted_primary_key
+        number = self._insert(row)
         self.count(directories=1)
-        return int(number[0])
+        return number
+
+    def _insert(self, row: dict[str, Any]) -> int:
+        key = self.tx.execute(sql.ADD_ENTRY, row).inserted_primary_key
+        assert key is not None
+        return int(key[0])
 
     def _row(self, parent: int, name: str, kind: str) -> dict[str, Any]:
         return {
@@ -298,11 +303,9 @@ class Tree(Copies):
             return Written(self._create(parent, name, copies, values, holders), None, ())
         return self._overwrite(there, copies, values, holders)
 
-    def _create(
-        self, parent: int, name: str, copies: int, values: dict[str, Any], holders: Sequence[int]
-    ) -> Entry:
+    def _create(self, parent: int, name: str, copies: int, values: dict[str, Any], holders: Sequence[int]) -> Entry:
         row = self._row(parent, name, "f") | values | {"copies": copies, "generation": 1}
-        number = int(self.tx.execute(sql.ADD_ENTRY, row).inserted_primary_key[0])
+        number = self._insert(row)
         self.count(files=1, size=values["size"])
         self.add_holders(number, values["size"], holders)
         return Entry(number, parent, name, "f", copies, self.now, self.now, generation=1, **values)
@@ -350,9 +353,9 @@ class Tree(Copies):
     def set_copies_below(self, directory: int, copies: int, after: int, limit: int) -> list[int]:
         """Set it for a page of the files below a directory; their ids."""
         statement = sql.files_below(directory)
-        ids = self.tx.execute(statement, {"after": after, "most": limit}).scalars().all()
+        ids = [int(number) for number in self.tx.execute(statement, {"after": after, "most": limit}).scalars()]
         self._set_all_copies(ids, copies)
-        return [int(number) for number in ids]
+        return ids
 
     def _set_all_copies(self, ids: Iterable[int], copies: int) -> None:
         rows = [{"entry": number, "new_copies": copies} for number in ids]

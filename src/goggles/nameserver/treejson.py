@@ -135,5 +135,3 @@ def _entries(tree: Tree, path: DfsPath) -> Iterator[Entry]:
         if len(page) < PAGE:
             return
         after = page[-1].name
-
-

@@ -52,7 +52,9 @@ class Uploads:
     def need(self, upload: str) -> Upload:
         found = self._by_id.get(upload)
         if found is None:
-            raise UploadLost(f"upload {upload[:40]} is not known (its lease is over, or the nameserver restarted)", "put again")
+            raise UploadLost(
+                f"upload {upload[:40]} is not known (its lease is over, or the nameserver restarted)", "put again"
+            )
         return found
 
     def is_pull(self, upload: str) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-
 from functools import partial
 
 from goggles import checksums, failpoints
@@ -28,11 +27,11 @@ from goggles.errors import (
     Unavailable,
 )
 from goggles.nameserver.decisions import Transaction
+from goggles.nameserver.entry import Entry
 from goggles.nameserver.placement import choose
 from goggles.nameserver.roster import Node
 from goggles.nameserver.site import Site
 from goggles.nameserver.states import READABLE, NodeState
-from goggles.nameserver.entry import Entry
 from goggles.nameserver.uploads import Upload
 from goggles.paths import join, parse, split
 from goggles.roles import Level
@@ -49,7 +48,15 @@ class Writing:
     # --- tickets ---------------------------------------------------------------------------
 
     def open_write(
-        self, path: str, size: int, holder: str, level: Level, *, copies: int = 0, avoid: Sequence[str] = (), first: str = ""
+        self,
+        path: str,
+        size: int,
+        holder: str,
+        level: Level,
+        *,
+        copies: int = 0,
+        avoid: Sequence[str] = (),
+        first: str = "",
     ) -> WriteTicket:
         """Reserve room for `size` bytes and choose the storages; `first` names one that must be the first."""
         return self._site.decisions.run(self._open_write(path, size, holder, level, copies, avoid, first))
@@ -191,7 +198,9 @@ class Writing:
 
     # --- commit ----------------------------------------------------------------------------
 
-    def commit_many(self, items: Sequence[tuple[str, int, str]], holder: str, level: Level) -> list[Committed | BaseException]:
+    def commit_many(
+        self, items: Sequence[tuple[str, int, str]], holder: str, level: Level
+    ) -> list[Committed | BaseException]:
         """Make staged uploads visible.  One answer each: what was committed, or the error."""
         return self._site.decisions.run_all([self._commit(*item, holder, level) for item in items])
 
@@ -207,7 +216,7 @@ class Writing:
                 raise PermissionDenied("this upload belongs to somebody else")
             good = self._good(upload, size, sha256)
             committed = self._write_down(tx, upload, size, sha256, good, level)
-            tx.tree.add_receipt(token, json.dumps({key: value for key, value in committed.to_wire()}))
+            tx.tree.add_receipt(token, json.dumps(dict(committed.to_wire())))
             return committed
 
         return decide
@@ -216,7 +225,9 @@ class Writing:
         """The storages of the chain that hold what the client sent; lock held."""
         if size > upload.size:
             raise BadRequest(f"the upload was opened for {upload.size} bytes and has {size}")
-        roster, good, bad = self._site.roster, [], []
+        roster = self._site.roster
+        good: list[Node] = []
+        bad: list[Node] = []
         for storage, (session, got_size, got_sha) in upload.staged.items():
             node = roster.get(storage)
             if node.session == session and node.state is NodeState.ACTIVE:
@@ -233,7 +244,9 @@ class Writing:
     ) -> Committed:
         parent = tx.tree.path_of(upload.parent)
         if parent is None:
-            raise Stale(f"the directory for {upload.name!r} was removed while the file was on its way", "put again elsewhere")
+            raise Stale(
+                f"the directory for {upload.name!r} was removed while the file was on its way", "put again elsewhere"
+            )
         path = join(parent, upload.name)
         _may_write(path, tx.tree.find(path), level)
         written = tx.tree.commit_file(
@@ -250,7 +263,9 @@ class Writing:
         owed = max(0, upload.copies - len(good))
         if owed:
             tx.tree.set_owed(written.entry.id, len(good))
-        tx.on_commit(lambda: self._publish(upload, path, written.entry, good, written.replaced, written.replaced_holders))
+        tx.on_commit(
+            lambda: self._publish(upload, path, written.entry, good, written.replaced, written.replaced_holders)
+        )
         return Committed(path, written.entry.generation, upload.version, len(good), owed)
 
     def _publish(
@@ -299,7 +314,7 @@ class Writing:
                 self.release(upload.id)
 
 
-def _refuse(error: GogglesError, tx: Transaction) -> WriteTicket:
+def _refuse(error: GogglesError, _: Transaction) -> WriteTicket:
     raise error
 
 

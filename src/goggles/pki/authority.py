@@ -69,7 +69,7 @@ class Credentials:
     certificate: bytes
 
     def write(self, folder: Path) -> tuple[Path, Path]:
-        """Write <folder>/<name>.key (0600) and <name>.crt; (certificate, key) paths.  AlreadyExists where a key is there."""
+        """Write <name>.crt and <name>.key (0600) to the folder; their paths.  AlreadyExists where a key is there."""
         folder.mkdir(parents=True, exist_ok=True)
         key, certificate = folder / f"{self.name}.key", folder / f"{self.name}.crt"
         if key.exists():
@@ -135,7 +135,9 @@ class Authority:
     def create(cls, folder: Path, site: str = "goggles") -> Authority:
         """Make <folder>/rootCA.key and rootCA.crt; AlreadyExists where there is one."""
         if not SITE.match(site):
-            raise CertificateError(f"{site!r} can not be the name of a site", "lower-case letters, digits, dots, dashes")
+            raise CertificateError(
+                f"{site!r} can not be the name of a site", "lower-case letters, digits, dots, dashes"
+            )
         if (folder / f"{CA_NAME}.key").exists():
             raise AlreadyExists(f"{folder / CA_NAME}.key exists already", "a CA is made once and kept")
         folder.mkdir(parents=True, exist_ok=True)

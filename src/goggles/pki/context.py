@@ -153,13 +153,21 @@ def _check(files: PkiFiles) -> x509.Certificate:
     authorities, chain, key = load_bundle(files.ca_cert), load_bundle(files.certfile), load_key(files.keyfile)
     own = chain[0]
     if own.public_key() != key.public_key():
-        raise CertificateError(f"{files.keyfile} is not the key of {files.certfile}", "they belong together: give both of one peer")
+        raise CertificateError(
+            f"{files.keyfile} is not the key of {files.certfile}", "they belong together: give both of one peer"
+        )
     if own.not_valid_after_utc.timestamp() < time.time():
-        raise CertificateError(f"{files.certfile} ran out on {own.not_valid_after_utc:%Y-%m-%d}", "renew it: vg-certs renew")
+        raise CertificateError(
+            f"{files.certfile} ran out on {own.not_valid_after_utc:%Y-%m-%d}", "renew it: vg-certs renew"
+        )
     if own.not_valid_before_utc.timestamp() > time.time():
-        raise CertificateError(f"{files.certfile} is not valid before {own.not_valid_before_utc}", "is the clock right?")
+        raise CertificateError(
+            f"{files.certfile} is not valid before {own.not_valid_before_utc}", "is the clock right?"
+        )
     if not any(own.issuer == each.subject for each in (*authorities, *chain[1:])):
-        raise CertificateError(f"{files.certfile} was not issued by a CA in {files.ca_cert}", "vg-certs check tells more")
+        raise CertificateError(
+            f"{files.certfile} was not issued by a CA in {files.ca_cert}", "vg-certs check tells more"
+        )
     if files.keyfile.stat().st_mode & 0o077:
         log.warning("%s can be read by others than its owner; chmod 600 it", files.keyfile)
     return own

@@ -24,7 +24,9 @@ def revoked_serials(crl: Path | None, ca_cert: Path) -> frozenset[str]:
     except (OSError, ValueError) as error:
         raise CertificateError(f"{crl} is not a certificate revocation list: {error}", "see certs/README.md") from error
     if not any(_signed_by(found, authority) for authority in load_bundle(ca_cert)):
-        raise CertificateError(f"{crl} was not signed by a CA in {ca_cert}", "remove it, or make it anew: vg-certs revoke")
+        raise CertificateError(
+            f"{crl} was not signed by a CA in {ca_cert}", "remove it, or make it anew: vg-certs revoke"
+        )
     return frozenset(f"{entry.serial_number:X}" for entry in found)
 
 

@@ -1,4 +1,4 @@
-"""How a storage attaches itself to its nameserver: upgrade, self-check, heartbeat; and again when the connection breaks.
+"""How a storage attaches itself to its nameserver: upgrade, self-check, heartbeat; and again when that breaks.
 
 Law: the storage decides nothing about its files.  It tells what it has and carries out what it is told; what it is
 not told to remove stays.  It comes back by itself, with growing pauses, for as long as it runs.
@@ -109,7 +109,9 @@ class Attachment:
             except Exception:
                 log.exception("attachment to the nameserver failed")
             self.state = "connecting"
-            pause = FIRST_PAUSE if self._clock.monotonic() - began > 10 * LONGEST_PAUSE else min(LONGEST_PAUSE, 2 * pause)
+            pause = (
+                FIRST_PAUSE if self._clock.monotonic() - began > 10 * LONGEST_PAUSE else min(LONGEST_PAUSE, 2 * pause)
+            )
             self._clock.wait(self._stopping, pause * random.uniform(0.5, 1.0))
 
     def _attach(self) -> None:

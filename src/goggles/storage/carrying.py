@@ -31,7 +31,12 @@ class Carrier:
     One thread at a time."""
 
     def __init__(
-        self, root: Root, staging: int, quarantine: Quarantine, bin_tree: Callable[[str, int], None], freed: Callable[[int], None]
+        self,
+        root: Root,
+        staging: int,
+        quarantine: Quarantine,
+        bin_tree: Callable[[str, int], None],
+        freed: Callable[[int], None],
     ) -> None:
         self._root = root
         self._staging = staging

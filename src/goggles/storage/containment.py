@@ -113,7 +113,7 @@ def open_regular(name: str, fd: int) -> int:
 
 
 def kind_of(name: str, fd: int) -> str:
-    """"file", "directory", "other", or "" where nothing is there."""
+    """ "file", "directory", "other", or "" where nothing is there."""
     try:
         mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
     except FileNotFoundError:

@@ -90,7 +90,7 @@ class DataServer:
             results = self._receive(link, allowed, hops)
         except (ConnectionLost, ProtocolError):
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - told to the caller; `faults.known` logs what is not ours
             link.send_error(error, f"a write for {caller}")
             self._drain(link)
             return
@@ -128,7 +128,7 @@ class DataServer:
             self._send(link, allowed, offset, length)
         except ConnectionLost:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - told to the caller; `faults.known` logs what is not ours
             link.send_error(error, f"a read for {caller}")
 
     def _send(self, link: DataLink, grant: Grant, offset: int, length: int) -> None:
@@ -175,5 +175,3 @@ def _read_request(request: tuple[object, ...]) -> tuple[bytes, int, int, int]:
         case ("read", bytes(grant), int(offset), int(length), int(after)) if offset >= 0 and length >= 0:
             return grant, offset, length, after
     raise BadRequest("a read request must be (read, grant, offset, length, after)")
-
-

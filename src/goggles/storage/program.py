@@ -7,6 +7,7 @@ promised that will not be kept.
 from __future__ import annotations
 
 import logging
+import threading
 
 from goggles.clock import Clock, SystemClock
 from goggles.errors import Conflict
@@ -36,6 +37,7 @@ class Storage:
         self._settings = settings
         self._clock = clock or SystemClock()
         self._stopped = False
+        self._stopping = threading.Event()
         self._contexts = Contexts(PkiFiles(settings.ca_cert, settings.certfile, settings.keyfile))
         _check_name(settings.name, self._contexts.identity)
         self.vault = Vault.open(settings.rootpath, settings.capacity, self._clock)
@@ -62,16 +64,22 @@ class Storage:
         scripting = Scripting(
             settings.name, self.vault, orders, self._links, lambda: self.attachment.connect(), self._notifier.notify
         )
-        doors = Doors(
-            lambda caller: StorageService(caller, orders, scripting), _level, data.serve, takes_objects=True
-        )
+        doors = Doors(lambda caller: StorageService(caller, orders, scripting), _level, data.serve, takes_objects=True)
         self._server = Server(settings.listen, settings.port, self._contexts, doors)
         place = Place(settings.name, settings.hostname, self._server.port, settings.capacity, settings.zone)
         nameserver = Address(settings.ns_hostname, settings.ns_port)
         self.attachment = Attachment(place, nameserver, dialer, self.vault, orders, data.active, self._clock)
+        self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
         self._workers = Workers(
             self.vault, self._links, self._notifier.notify, self.attachment.report, self.attachment.recheck
         )
+
+    def _keep(self) -> None:
+        """Once in an hour, let go of what has been in quarantine for long enough."""
+        while True:
+            self.vault.prune_quarantine(self._settings.quarantine_days * 86_400)
+            if self._clock.wait(self._stopping, 3_600):
+                return
 
     @property
     def port(self) -> int:
@@ -82,6 +90,7 @@ class Storage:
         self._workers.start()
         self._notifier.start()
         self.attachment.start()
+        self._keeper.start()
         log.info("storage %s serves on port %d, %d bytes", self._settings.name, self.port, self._settings.capacity)
         if self._contexts.expires_soon(self._clock.now()):
             log.warning("the certificate of storage %s expires in less than 30 days; renew it", self._settings.name)
@@ -91,6 +100,7 @@ class Storage:
         if self._stopped:
             return
         self._stopped = True
+        self._stopping.set()
         self._server.stop(drain)
         self.attachment.stop()
         self._workers.stop()

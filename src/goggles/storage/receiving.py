@@ -17,11 +17,12 @@ from typing import Protocol
 from goggles.contracts import orders
 from goggles.contracts.data import Stored
 from goggles.errors import ChecksumMismatch, GogglesError, ProtocolError, Unavailable, UploadLost
-from goggles.storage.vault import StagedWrite, Vault
+from goggles.storage.staging import StagedWrite
+from goggles.storage.vault import Vault
 from goggles.wire import faults
 from goggles.wire.data import Buffer, DataLink, Kind
 from goggles.wire.dial import Address
-from goggles.wire.fanout import Fanout
+from goggles.wire.fanout import Consumer, Fanout
 from goggles.wire.links import Links
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class Local:
         """Make it durable and tell the nameserver, or say why not."""
         try:
             self._complete(size, sha256)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - told to the caller; `faults.known` logs what is not ours
             self.abort()
             return self._failure(error)
         try:
@@ -78,7 +79,7 @@ class Local:
         except UploadLost as error:
             self._vault.apply([orders.discard(self._upload)])
             return self._failure(error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - told to the caller; `faults.known` logs what is not ours
             # It may have been heard all the same: the bytes stay until the nameserver says otherwise.
             return self._failure(error)
         return Stored(self.name, size, sha256)
@@ -145,7 +146,7 @@ class Relay:
             return
         try:
             action(self._link)  # type: ignore[operator]
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - told to the caller; `faults.known` logs what is not ours
             self._why = faults.known(error, f"passing bytes on to {self.name}")
             log.warning("storage %s fell out of the chain: %s", self.name, self._why)
             self._link.broken = True
@@ -211,7 +212,7 @@ class Receiver:
             self._hopeless()
 
     def _threaded(self) -> tuple[int, str] | None:
-        consumers = {"stage": self.local.consume}
+        consumers: dict[str, Consumer] = {"stage": self.local.consume}
         if self.onward is not None:
             consumers["relay"] = self.onward.consume
         lanes = Fanout(consumers, "receive")

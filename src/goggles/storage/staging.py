@@ -55,8 +55,15 @@ class StagedWrite:
     """One upload on its way to the disk.  Use it from one thread."""
 
     def __init__(
-        self, fd: int, folder: int, name: str, limit: int | None, grow: Callable[[int], None], give_back: Callable[[], None],
-        settle: Callable[[], None], sync: SharedFsync,
+        self,
+        fd: int,
+        folder: int,
+        name: str,
+        limit: int | None,
+        grow: Callable[[int], None],
+        give_back: Callable[[], None],
+        settle: Callable[[], None],
+        sync: SharedFsync,
     ) -> None:
         self._fd: int | None = fd
         self._folder = folder

@@ -118,7 +118,9 @@ class Vault:
             self._write_site(note)
             return note
         except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise StorageFailure(f"{path} can not be read: {error}", "restore it, or move it aside to begin anew") from error
+            raise StorageFailure(
+                f"{path} can not be read: {error}", "restore it, or move it aside to begin anew"
+            ) from error
 
     def _write_site(self, note: SiteNote) -> None:
         path, hidden = self._own / "site.json", self._own / "site.json.new"
@@ -152,7 +154,9 @@ class Vault:
     def _reserve(self, size: int) -> None:
         with self._books:
             if size > self.free:
-                raise NoSpace(f"no room for {size} bytes, {self.free} are free", "remove files, or give it more --capacity")
+                raise NoSpace(
+                    f"no room for {size} bytes, {self.free} are free", "remove files, or give it more --capacity"
+                )
             self._reserved += size
 
     def _release(self, size: int) -> None:
@@ -189,7 +193,14 @@ class Vault:
             give_back()
             raise
         staged = StagedWrite(
-            fd, self._staging, name + PART, size, grow, give_back, lambda: self._settle(reserved[0], staged.size), self._sync
+            fd,
+            self._staging,
+            name + PART,
+            size,
+            grow,
+            give_back,
+            lambda: self._settle(reserved[0], staged.size),
+            self._sync,
         )
         return staged
 
@@ -306,7 +317,9 @@ def _lock(own: Path) -> int:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(fd)
-        raise Conflict(f"another storage uses {own.parent}", "give each storage a folder of its own with --rootpath") from None
+        raise Conflict(
+            f"another storage uses {own.parent}", "give each storage a folder of its own with --rootpath"
+        ) from None
     return fd
 
 
@@ -328,5 +341,3 @@ def _fsync(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-

@@ -16,7 +16,8 @@ from goggles.contracts import orders
 from goggles.contracts.orders import Order, PullOrder
 from goggles.errors import ChecksumMismatch, GogglesError, ProtocolError, UploadLost
 from goggles.storage.receiving import Tell
-from goggles.storage.vault import StagedWrite, Vault
+from goggles.storage.staging import StagedWrite
+from goggles.storage.vault import Vault
 from goggles.wire import faults
 from goggles.wire.data import DataLink, Kind
 from goggles.wire.dial import Address
@@ -81,7 +82,7 @@ class Workers:
             self._tell(pull.upload, pull.size, pull.hash)
         except UploadLost:
             self._vault.apply([orders.discard(pull.upload)])
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - told to the caller; `faults.known` logs what is not ours
             known = faults.known(error, f"copying {pull.path}")
             log.warning("a copy of %s from %s failed: %s", pull.path, pull.source, known)
             self._report("pull_failed", pull.upload, known.message)
@@ -94,7 +95,9 @@ class Workers:
             try:
                 digest = copy_stream(link, staged)
                 if (length, digest) != (pull.size, pull.hash):
-                    raise ChecksumMismatch(f"storage {pull.source} sent other bytes for {pull.path} than it should have")
+                    raise ChecksumMismatch(
+                        f"storage {pull.source} sent other bytes for {pull.path} than it should have"
+                    )
                 staged.finish(digest, pull.version)
             except BaseException:
                 staged.abort()
@@ -113,7 +116,9 @@ class Workers:
 def copy_stream(link: DataLink, staged: StagedWrite) -> str:
     """Write the DATA frames that come until END; the sha256 of them."""
     digest = hashlib.sha256()
-    lanes = Fanout({"hash": lambda buffer: digest.update(buffer.data), "write": lambda buffer: staged.write(buffer.data)})
+    lanes = Fanout(
+        {"hash": lambda buffer: digest.update(buffer.data), "write": lambda buffer: staged.write(buffer.data)}
+    )
     try:
         while True:
             buffer = lanes.free()

@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -175,9 +176,7 @@ class Cluster:
         self.nameserver = self._launch("nameserver", [*command, *self._nameserver_flags, *extra], environment)
         return self.nameserver
 
-    def start_storage(
-        self, name: str, extra: Sequence[str] = (), environment: dict[str, str] | None = None
-    ) -> Process:
+    def start_storage(self, name: str, extra: Sequence[str] = (), environment: dict[str, str] | None = None) -> Process:
         self.ports.setdefault(name, free_port())
         self.root(name).parent.mkdir(exist_ok=True)
         command = ["--name", name, "--hostname", "localhost", "--port", str(self.ports[name]), "--listen", "127.0.0.1"]
@@ -254,6 +253,8 @@ class Cluster:
         processes = [*self.storages.values(), *([self.nameserver] if self.nameserver else [])]
         for process in processes:
             process.signal(signal.SIGCONT)
-            process.signal(signal.SIGTERM)
-        for process in processes:
-            process.stop()
+        enders = [threading.Thread(target=process.stop) for process in processes]
+        for ender in enders:
+            ender.start()
+        for ender in enders:
+            ender.join()

@@ -51,7 +51,7 @@ class Report:
         found: list[tuple[str, bool]] = []
         began = time.monotonic()
         try:
-            yield lambda text, good=True: found.append((text, good))
+            yield lambda text, good: found.append((text, good))
         except (GogglesError, AssertionError, OSError) as error:
             found.append((str(error), False))
         text, good = found[-1] if found else ("nothing was found out", False)
@@ -212,7 +212,14 @@ def shell(folder: Path, command: Sequence[str]) -> int:
     """The cluster, with the interactive shell on it."""
     with Cluster(folder / "site", STORAGES) as cluster:
         certificate, key = cluster.certificates.files("admin", Role.ADMIN)
-        flags = ["--ns_hostname", "localhost", "--ns_port", str(cluster.port), "--ca_cert", str(cluster.certificates.ca)]
+        flags = [
+            "--ns_hostname",
+            "localhost",
+            "--ns_port",
+            str(cluster.port),
+            "--ca_cert",
+            str(cluster.certificates.ca),
+        ]
         flags += ["--certfile", str(certificate), "--keyfile", str(key), *command]
         source = str(Path(__file__).resolve().parents[2])
         return subprocess.call(
@@ -222,7 +229,9 @@ def shell(folder: Path, command: Sequence[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="demo", description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--folder", type=Path, default=Path("tmp/demo"), help="where everything is kept (default: %(default)s)")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("tmp/demo"), help="where everything is kept (default: %(default)s)"
+    )
     parser.add_argument("--shell", action="store_true", help="open the shell on the cluster instead")
     options, rest = parser.parse_known_args(argv)
     console = Console()

@@ -45,6 +45,7 @@ class GuardedConnection(Connection):  # type: ignore[misc]
 
     def __init__(self, root: Any, channel: Any, config: dict[str, Any], takes_objects: bool = False) -> None:
         self.takes_objects = takes_objects
+        self._closed: bool
         super().__init__(root, channel, {**CONFIG, **config})
 
     @classmethod

@@ -76,7 +76,7 @@ class Peer:
             for args in arguments:
                 if len(waiting) >= window:
                     yield self._collect(waiting.popleft(), method)
-                waiting.append(self._guard(lambda args=args: self._ask(method, args, {}, CALL), method))  # type: ignore[misc]
+                waiting.append(self._guard(lambda args=args: self._ask(method, args, {}, CALL), method))
             while waiting:
                 yield self._collect(waiting.popleft(), method)
 
@@ -99,7 +99,7 @@ class Peer:
             return self._guard(lambda: result.value, method)
         except ConnectionLost:
             raise
-        except Exception as error:  # an answer like any other: the caller sorts them
+        except Exception as error:  # noqa: BLE001 - an answer like any other: the caller sorts them
             return error
 
     def _guard(self, action: Any, method: str = "connecting", timeout: float = CALL) -> Any:
@@ -120,7 +120,7 @@ class Dialer:
     def __init__(self, contexts: Contexts) -> None:
         self.contexts = contexts
         self._lock = threading.Lock()
-        self._sessions: dict[tuple[Address, str], tuple[ssl.SSLContext, ssl.SSLSession]] = {}
+        self._sessions: dict[tuple[Address, str], tuple[object, ssl.SSLSession]] = {}
 
     def rpc(self, address: Address, role: Role, name: str = "", timeout: float = CONNECT) -> Peer:
         """A connection for calls to the peer of this role (and name, where given) at `address`."""
@@ -205,5 +205,7 @@ def _explain(error: Exception, address: Address) -> Exception:
     if isinstance(error, ssl.SSLError):
         return CertificateError(f"no TLS with {address}: {error.reason or error}", hint)
     if isinstance(error, TimeoutError):
-        return Unavailable(f"{address} did not finish the handshake in time", "is it overloaded, or not a goggles port?")
+        return Unavailable(
+            f"{address} did not finish the handshake in time", "is it overloaded, or not a goggles port?"
+        )
     return ConnectionLost(f"{address} ended the connection in the handshake: {error}", hint)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from goggles.wire.data import Buffer
 
@@ -41,7 +41,7 @@ class _Lane:
             try:
                 if self.error is None:
                     self._consume(buffer)
-            except Exception as error:  # kept for whoever feeds; later chunks are let pass
+            except Exception as error:  # noqa: BLE001 - kept for whoever feeds; later chunks are let pass
                 self.error = error
             finally:
                 self._release(buffer)
@@ -52,7 +52,7 @@ class Fanout:
 
     `errors` maps a consumer's name to what stopped it."""
 
-    def __init__(self, consumers: dict[str, Consumer], name: str = "fanout") -> None:
+    def __init__(self, consumers: Mapping[str, Consumer], name: str = "fanout") -> None:
         self._free: queue.SimpleQueue[Buffer] = queue.SimpleQueue()
         for _ in range(DEPTH):
             self._free.put(Buffer())

@@ -14,7 +14,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from goggles.errors import CertificateError, GogglesError, SettingsError
 from goggles.pki.context import Contexts
@@ -221,7 +221,8 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=512)
     except (OSError, OverflowError) as error:
         raise SettingsError(
-            f"can not listen on {host or '*'}:{port}: {error}", "is another program on that port? choose one with --port"
+            f"can not listen on {host or '*'}:{port}: {error}",
+            "is another program on that port? choose one with --port",
         ) from error
 
 

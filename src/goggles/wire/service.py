@@ -165,7 +165,9 @@ def check_value(what: str, value: Any, kind: Any) -> None:
     if kind is Any:
         return
     allowed = typing.get_args(kind) or (kind,)
-    allowed = tuple(typing.get_origin(each) or each for each in allowed) if typing.get_origin(kind) is not tuple else (tuple,)
+    allowed = (
+        tuple(typing.get_origin(each) or each for each in allowed) if typing.get_origin(kind) is not tuple else (tuple,)
+    )
     if float in allowed:
         allowed = (*allowed, int)
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
@@ -175,7 +177,8 @@ def check_value(what: str, value: Any, kind: Any) -> None:
 
 
 def _check_size(what: str, value: Any) -> None:
-    limit = {str: MAX_TEXT, bytes: MAX_BYTES, tuple: MAX_ITEMS}.get(type(value))
+    limits: dict[type, int] = {str: MAX_TEXT, bytes: MAX_BYTES, tuple: MAX_ITEMS}
+    limit = limits.get(type(value))
     if limit is not None and len(value) > limit:
         raise LimitExceeded(f"{what} may have {limit} items or characters, this has {len(value)}")
     if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:

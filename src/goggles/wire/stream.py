@@ -13,6 +13,7 @@ from __future__ import annotations
 import socket
 import ssl
 import zlib
+from typing import Any
 
 from rpyc.core.channel import Channel
 from rpyc.core.stream import ClosedFile, SocketStream
@@ -27,6 +28,7 @@ class TlsStream(SocketStream):  # type: ignore[misc]
     The socket's timeout bounds each stalled read or write within a frame; between frames it may be silent."""
 
     __slots__ = ("_buffer", "_end", "_start")
+    sock: Any
 
     def __init__(self, sock: ssl.SSLSocket) -> None:
         super().__init__(sock)

@@ -1,0 +1,141 @@
+"""A directory of the tree into a local directory.
+
+Law: see `trees`."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from goggles.client.api import OnProgress, Progress, Summary
+from goggles.client.calls import Calls
+from goggles.client.receiving import Target, local_error, receive_small
+from goggles.contracts.data import ReadTicket
+from goggles.contracts.records import DirInfo, FileInfo
+from goggles.errors import GogglesError, IsADirectory, LocalFileError, NotADirectory
+from goggles.paths import DfsPath, show
+from goggles.wire.data import Kind
+from goggles.wire.dial import Address
+from goggles.wire.links import Links
+
+if TYPE_CHECKING:
+    from goggles.client.session import Session
+
+from goggles.client.trees import SMALL, WINDOW, Job, TreeTransfer, is_error
+
+
+class GetTree(TreeTransfer):
+    """A directory of the tree into a local directory."""
+
+    def __init__(
+        self,
+        session: Session,
+        calls: Calls,
+        links: Links,
+        progress: OnProgress | None,
+        cancel: threading.Event | None,
+        overwrite: bool,
+    ) -> None:
+        super().__init__(session, calls, links, progress, cancel)
+        self._overwrite = overwrite
+
+    def run(self, path: DfsPath, local: Path) -> Summary:
+        if isinstance(self.session.stat(path), FileInfo):
+            raise NotADirectory(f"{path} is a file", "get takes single files")
+        self._make(local)
+        jobs = self._survey(path, local)
+        self.work(jobs, self._small, self._large)
+        return self.tally.summary()
+
+    def _make(self, folder: Path) -> None:
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise local_error(error, folder) from error
+        self.tally.directories += 1
+
+    def _survey(self, path: DfsPath, local: Path) -> list[Job]:
+        jobs: list[Job] = []
+        for entry in self.session.find(path):
+            if self.cancel.is_set():
+                break
+            here = local / entry.path[len(path.rstrip("/")) + 1 :]
+            try:
+                if isinstance(entry, DirInfo):
+                    self._make(here)
+                else:
+                    self._may_write(here)
+                    jobs.append(Job(here, DfsPath(entry.path), entry.size))
+            except GogglesError as error:
+                self.tally.fail(entry.path, error)
+        return jobs
+
+    def _may_write(self, here: Path) -> None:
+        if here.is_dir():
+            raise IsADirectory(f"{show(str(here))} is a directory")
+        if not self._overwrite and here.exists():
+            raise LocalFileError(f"{show(str(here))} exists already", "get -f overwrites")
+
+    def _large(self, job: Job) -> None:
+        seen = [0]
+
+        def advance(progress: Progress) -> None:
+            self.tally.moved(job.path, progress.done - seen[0])
+            seen[0] = progress.done
+
+        self.session.get(job.path, job.local, overwrite=self._overwrite, progress=advance, cancel=self.cancel)
+        self.tally.finished(job, 0)
+
+    def _small(self, batch: list[Job]) -> None:
+        try:
+            again = self._together(batch)
+        except GogglesError:
+            again = batch
+        for job in again:
+            if not self.cancel.is_set():
+                self.guarded(job, self._large)
+
+    def _together(self, batch: list[Job]) -> list[Job]:
+        """The jobs that have to be tried singly."""
+        answers = self.calls("open_read_many", tuple(job.path for job in batch))
+        again: list[Job] = []
+        by_first: dict[tuple[str, Address], list[tuple[Job, ReadTicket]]] = defaultdict(list)
+        for job, answer in zip(batch, answers, strict=True):
+            ticket = None if is_error(answer) else ReadTicket.from_wire(answer)
+            if ticket is None or ticket.size > SMALL:
+                again.append(job)
+            else:
+                by_first[ticket.hops[0].name, Address(ticket.hops[0].host, ticket.hops[0].port)].append((job, ticket))
+        for (name, address), items in by_first.items():
+            done = self._from(name, address, items)
+            again += [job for job, _ in items if job.path not in done]
+        return again
+
+    def _from(self, name: str, address: Address, items: list[tuple[Job, ReadTicket]]) -> set[str]:
+        """Ask one storage for many files; the paths that have arrived."""
+        arrived: set[str] = set()
+        try:
+            with self.links.to(name, address) as link:
+                asked = 0
+                for place, (job, ticket) in enumerate(items):
+                    while asked < min(len(items), place + WINDOW):
+                        hop, size = items[asked][1].hops[0], items[asked][1].size
+                        link.send_value(Kind.REQUEST, ("read", hop.grant, 0, size, hop.after))
+                        asked += 1
+                    self._save(job, receive_small(link, ticket))
+                    arrived.add(job.path)
+        except GogglesError:
+            return arrived
+        return arrived
+
+    def _save(self, job: Job, data: bytes) -> None:
+        target = Target(job.local)
+        try:
+            target.write(data)
+            target.finish()
+        except BaseException:
+            target.drop()
+            raise
+        self.tally.finished(job, len(data))

@@ -1,0 +1,166 @@
+"""A local directory into the tree.
+
+Law: see `trees`."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from goggles.client.api import Progress, Summary
+from goggles.client.sending import Source, send_small
+from goggles.contracts.data import Stored, WriteTicket
+from goggles.errors import GogglesError, LocalFileError
+from goggles.paths import DfsPath, join, show
+from goggles.wire import faults
+from goggles.wire.data import Kind
+from goggles.wire.dial import Address
+
+if TYPE_CHECKING:
+    pass
+
+from goggles.client.trees import WINDOW, Job, TreeTransfer, is_error
+
+
+class PutTree(TreeTransfer):
+    """A local directory into the tree."""
+
+    def run(self, local: Path, path: DfsPath) -> Summary:
+        if not local.is_dir():
+            raise LocalFileError(f"{show(str(local))} is not a directory", "put takes single files")
+        directories, jobs = self._survey(local, path)
+        for directory, answer in zip(directories, self.session.mkdirs(directories), strict=True):
+            if answer is not True:
+                self.tally.fail(directory, faults.from_tuple(*answer))
+        self.tally.directories = len(directories)
+        self.work(jobs, self._small, self._large)
+        return self.tally.summary()
+
+    def _survey(self, local: Path, path: DfsPath) -> tuple[list[DfsPath], list[Job]]:
+        directories, jobs = [path], []
+        places = {str(local): path}
+        for folder, names, files in os.walk(local, onerror=self._unreadable):
+            here = places.get(folder)
+            if here is None:
+                names.clear()
+                continue
+            for name in sorted(names):
+                below = self._place(here, name, Path(folder) / name)
+                if below is not None and not os.path.islink(os.path.join(folder, name)):
+                    places[os.path.join(folder, name)] = below
+                    directories.append(below)
+            jobs += [job for name in sorted(files) if (job := self._job(here, name, Path(folder) / name))]
+        return directories, jobs
+
+    def _unreadable(self, error: OSError) -> None:
+        name = show(str(error.filename))
+        self.tally.fail(name, LocalFileError(f"{name} can not be read: {error.strerror}"))
+
+    def _place(self, here: DfsPath, name: str, local: Path) -> DfsPath | None:
+        try:
+            return join(here, name)
+        except GogglesError as error:
+            self.tally.fail(show(str(local)), error)
+            return None
+
+    def _job(self, here: DfsPath, name: str, local: Path) -> Job | None:
+        place = self._place(here, name, local)
+        if place is None:
+            return None
+        try:
+            status = local.stat()
+        except OSError as error:
+            self.tally.fail(place, LocalFileError(f"{show(str(local))} can not be read: {error.strerror}"))
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            self.tally.fail(place, LocalFileError(f"{show(str(local))} is not a regular file: left out"))
+            return None
+        return Job(local, place, status.st_size)
+
+    def _large(self, job: Job) -> None:
+        seen = [0]
+
+        def advance(progress: Progress) -> None:
+            self.tally.moved(job.path, progress.done - seen[0])
+            seen[0] = progress.done
+
+        self.session.put(job.local, job.path, progress=advance, cancel=self.cancel)
+        self.tally.finished(job, 0)
+
+    def _small(self, batch: list[Job]) -> None:
+        """Tickets for all, bytes to each first storage, one commit; what fails on the way goes singly."""
+        loaded = [(job, data) for job in batch if (data := self._load(job)) is not None]
+        try:
+            again = self._together(loaded)
+        except GogglesError:
+            again = [job for job, _ in loaded]
+        for job in again:
+            if not self.cancel.is_set():
+                self.guarded(job, self._large)
+
+    def _load(self, job: Job) -> bytes | None:
+        try:
+            with Source(job.local) as source:
+                return source.read_all()
+        except GogglesError as error:
+            self.tally.fail(job.path, error)
+            return None
+
+    def _together(self, loaded: list[tuple[Job, bytes]]) -> list[Job]:
+        """The jobs that have to be tried singly."""
+        answers = self.calls("open_write_many", tuple((job.path, len(data)) for job, data in loaded))
+        again: list[Job] = []
+        by_first: dict[tuple[str, Address], list[tuple[Job, bytes, WriteTicket]]] = defaultdict(list)
+        for (job, data), answer in zip(loaded, answers, strict=True):
+            if is_error(answer):
+                self.tally.fail(job.path, faults.from_tuple(*answer))
+                continue
+            ticket = WriteTicket.from_wire(answer)
+            first = ticket.chain[0]
+            by_first[first.name, Address(first.host, first.port)].append((job, data, ticket))
+        staged: list[tuple[Job, WriteTicket, int, str]] = []
+        for (name, address), items in by_first.items():
+            done = self._through(name, address, items)
+            staged += done
+            again += [job for job, _, ticket in items if ticket.upload not in {one[1].upload for one in done}]
+        return again + self._commit(staged)
+
+    def _through(
+        self, name: str, address: Address, items: list[tuple[Job, bytes, WriteTicket]]
+    ) -> list[tuple[Job, WriteTicket, int, str]]:
+        """Send the files to one storage, several on their way at once; those that at least one storage has staged."""
+        done: list[tuple[Job, WriteTicket, int, str]] = []
+        try:
+            with self.links.to(name, address) as link:
+                waiting: list[tuple[Job, WriteTicket, int, str]] = []
+                for job, data, ticket in items:
+                    waiting.append((job, ticket, len(data), send_small(link, ticket, data)))
+                    if len(waiting) >= WINDOW:
+                        done += self._answer(link, waiting.pop(0))
+                while waiting:
+                    done += self._answer(link, waiting.pop(0))
+        except GogglesError:
+            return done
+        return done
+
+    def _answer(self, link: Any, item: tuple[Job, WriteTicket, int, str]) -> list[tuple[Job, WriteTicket, int, str]]:
+        kind, value = link.receive()
+        if kind is not Kind.OK:
+            link.refusal(kind, value)
+            return []
+        return [item] if any(not Stored.from_wire(one).code for one in value) else []
+
+    def _commit(self, staged: list[tuple[Job, WriteTicket, int, str]]) -> list[Job]:
+        again: list[Job] = []
+        if not staged:
+            return again
+        answers = self.calls("commit_many", tuple((ticket.upload, size, sha256) for _, ticket, size, sha256 in staged))
+        for (job, _, size, _), answer in zip(staged, answers, strict=True):
+            if is_error(answer):
+                again.append(job)
+            else:
+                self.tally.finished(job, size)
+        return again
