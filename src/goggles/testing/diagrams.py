@@ -1,16 +1,23 @@
-"""Pictures that are drawn from the tables of the code.
+"""Pages and pictures that are drawn from the tables of the code.
 
-Law: docs/storage-states.md holds what `storage_states` returns (tests/unit/test_docs.py compares them).
-`python -m goggles.testing.diagrams` writes the page anew.
+Law: docs/storage-states.md is what `storage_states` returns, and docs/wire.md holds what `methods` returns for each
+service between its marks (tests/unit/test_docs.py compares them).  `python -m goggles.testing.diagrams` writes both.
 """
 
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
 
+from goggles.nameserver.service import NameserverService
 from goggles.nameserver.states import CONNECTED, READABLE, TRANSITIONS, NodeState
+from goggles.storage.service import StorageService
+from goggles.wire.service import Method, Service
 
 PAGE = Path("docs", "storage-states.md")
+WIRE = Path("docs", "wire.md")
+SERVICES: dict[str, type[Service]] = {"nameserver": NameserverService, "storage": StorageService}
 MEANING = {
     NodeState.DOWN: "not connected; its copies do not count",
     NodeState.CHECKING: "connected; its disk is being compared with the tree",
@@ -63,5 +70,32 @@ def _yes(value: bool) -> str:
     return "yes" if value else "no"
 
 
+# --- the methods that a service exposes ------------------------------------------------------
+
+
+def methods(service: type[Service]) -> str:
+    """Each exposed method with who may call it, as a Markdown table, in the order of the code."""
+    rows = [_method(method) for method in service.exposed_methods.values()]
+    return "\n".join(["| method | for | level | what it does |", "|---|---|---|---|", *rows])
+
+
+def _method(method: Method) -> str:
+    arguments = ", ".join(str(p) for p in list(method.signature.parameters.values())[1:])
+    arguments = re.sub(r": '([^']*)'", r": \1", arguments)
+    who, level = ", ".join(sorted(method.declaration.roles)), method.declaration.level
+    lines = (inspect.getdoc(method.function) or "").splitlines()
+    return f"| `{method.name}({arguments})` | {who} | {level.name if level else ''} | {lines[0] if lines else ''} |"
+
+
+def with_methods(page: str) -> str:
+    """The page with the table of each service, anew, between its marks."""
+    for name, service in SERVICES.items():
+        begin, end = f"<!-- methods of the {name}: begin -->", f"<!-- methods of the {name}: end -->"
+        before, _, rest = page.partition(begin)
+        page = f"{before}{begin}\n\n{methods(service)}\n\n{end}{rest.partition(end)[2]}"
+    return page
+
+
 if __name__ == "__main__":
     PAGE.write_text(storage_states(), "utf-8")
+    WIRE.write_text(with_methods(WIRE.read_text("utf-8")), "utf-8")

@@ -71,7 +71,9 @@ class Service:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.exposed_methods = dict(cls.exposed_methods)
+        cls.exposed_methods = {}
+        for base in reversed(cls.__mro__[1:]):
+            cls.exposed_methods |= getattr(base, "exposed_methods", {})
         for name, function in vars(cls).items():
             if hasattr(function, "__declaration__"):
                 cls.exposed_methods[name] = Method(name, function)

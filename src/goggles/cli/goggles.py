@@ -1,0 +1,83 @@
+"""goggles: tools for whoever runs a site.
+
+goggles restoretree --treejson tree.json FOLDER [FOLDER ...]    a tree from the folders of stopped storages
+goggles fsck --database FILE NAME=FOLDER [NAME=FOLDER ...]      the database of a stopped site against its disks
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from goggles import version
+from goggles.cli.arguments import run
+from goggles.clock import SystemClock
+from goggles.errors import SettingsError
+from goggles.nameserver import restoretree
+from goggles.storage.vault import Vault
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one tool; the exit code."""
+    options = _parser().parse_args(argv)
+    return run("goggles", lambda: int(options.tool(options)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="goggles", description="Tools for whoever runs a site.")
+    parser.add_argument("--version", action="version", version=version.__version__)
+    tools = parser.add_subparsers(required=True, metavar="TOOL")
+    restore = tools.add_parser("restoretree", help="make a tree.json from the folders of stopped storages")
+    restore.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="the --rootpath of a storage")
+    restore.add_argument(
+        "--treejson", type=Path, default=Path("tree.json"), help="where to write it (default: %(default)s)"
+    )
+    restore.set_defaults(tool=_restoretree)
+    check = tools.add_parser("fsck", help="compare the database of a stopped site with the folders of its storages")
+    check.add_argument("folders", nargs="+", metavar="NAME=FOLDER", help="a storage's name and its --rootpath")
+    check.add_argument("--database", required=True, help="file name or URL")
+    check.set_defaults(tool=_fsck)
+    return parser
+
+
+def _restoretree(options: argparse.Namespace) -> int:
+    vaults = [Vault.open(_existing(folder), 1 << 62, SystemClock()) for folder in options.folders]
+    try:
+        inventories = [[held for batch in vault.walk() for held in batch] for vault in vaults]
+    finally:
+        for vault in vaults:
+            vault.close()
+    restored = restoretree.gather(inventories)
+    restoretree.write(restored, options.treejson)
+    for path in restored.disputed:
+        print(f"storages differ about {path!r}: the newest was taken")
+    print(f"{len(restored.files)} files and {len(restored.directories)} directories written to {options.treejson}")
+    print(f"start a nameserver on an empty database with --treejson {options.treejson}")
+    return 0
+
+
+def _existing(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise SettingsError(f"there is no folder {folder}", "give the --rootpath of a stopped storage")
+    return folder
+
+
+def _fsck(options: argparse.Namespace) -> int:
+    from goggles.nameserver.fsck import fsck  # needs the libraries of the database
+
+    roots = {}
+    for item in options.folders:
+        name, equals, folder = item.partition("=")
+        if not equals:
+            raise SettingsError(f"{item!r} is not NAME=FOLDER", "for example: alice=storages/alice")
+        roots[name] = _existing(Path(folder))
+    problems = fsck(options.database, roots)
+    for problem in problems:
+        print(problem)
+    print(f"{len(problems)} disagreements" if problems else "database and disks agree")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,232 @@
+"""What clients and administrators may ask of a nameserver.
+
+Law: a method here checks nothing but the shape of its arguments and calls one owner; records leave as tuples of
+pairs (`dict(answer)` in a script).
+"""
+
+from __future__ import annotations
+
+from goggles import version
+from goggles.contracts.data import Committed
+from goggles.contracts.records import Pairs, Value
+from goggles.errors import LimitExceeded
+from goggles.nameserver.doors import Doors, Owners, bounded, each, item_answer, pair, request_id, triple
+from goggles.nameserver.namespace import MAX_LISTING
+from goggles.paths import parse
+from goggles.roles import Level, Role
+from goggles.wire.service import USERS, Caller, exposed
+
+MAX_LS = 50_000
+
+
+class UserDoors(Doors):
+    """What clients and administrators may ask."""
+
+    def __init__(self, caller: Caller, owners: Owners) -> None:
+        super().__init__(caller, owners)
+        self._names = owners.namespace
+
+    # --- looking ---------------------------------------------------------------------------
+
+    @exposed(*USERS, Role.STORAGE)
+    def hello(self) -> Pairs:
+        """Who answers, and as whom the caller is known."""
+        site = self._owners.site
+        level = self.caller.level()
+        return (
+            ("site", site.name),
+            ("site_id", site.site_id),
+            ("epoch", site.epoch.number),
+            ("program", version.__version__),
+            ("identity", str(self.caller.identity)),
+            ("level", level.name),
+        )
+
+    @exposed(*USERS, level=Level.READONLY)
+    def ls(self, path: str) -> tuple[Pairs, ...]:
+        records: list[Pairs] = []
+        after = ""
+        while True:
+            page = self._names.listing(path, after, MAX_LISTING)
+            records.extend(entry.to_wire() for entry in page)
+            if len(page) < MAX_LISTING:
+                return tuple(records)
+            if len(records) >= MAX_LS:
+                raise LimitExceeded(
+                    f"{path} has more than {MAX_LS} entries", "page through it with scan(path, after, limit)"
+                )
+            after = page[-1].path.rpartition("/")[2]
+
+    @exposed(*USERS, level=Level.READONLY)
+    def scan(self, path: str, after: str, limit: int) -> tuple[Pairs, ...]:
+        """A page of `ls`: up to `limit` entries whose names come after `after` in byte order."""
+        return tuple(entry.to_wire() for entry in self._names.listing(path, after, limit))
+
+    @exposed(*USERS, level=Level.READONLY)
+    def stat(self, path: str) -> Pairs:
+        return self._names.stat(path).to_wire()
+
+    @exposed(*USERS, level=Level.READONLY)
+    def stat_many(self, paths: tuple[str, ...]) -> tuple[Value, ...]:
+        """For each path its record, or (code, message, hint)."""
+        return each(paths, lambda path: self._names.stat(path).to_wire())
+
+    @exposed(*USERS, level=Level.READONLY)
+    def isdir(self, path: str) -> bool:
+        entry = self._names.find(path)
+        return entry is not None and entry.is_dir
+
+    @exposed(*USERS, level=Level.READONLY)
+    def isfile(self, path: str) -> bool:
+        entry = self._names.find(path)
+        return entry is not None and not entry.is_dir
+
+    @exposed(*USERS, level=Level.READONLY)
+    def listdir(self, path: str) -> tuple[str, ...]:
+        names: list[str] = []
+        while True:
+            page = self._names.names(path, names[-1] if names else "")
+            names.extend(page)
+            if len(page) < MAX_LISTING:
+                return tuple(names)
+
+    @exposed(*USERS, level=Level.READONLY)
+    def locations(self, path: str) -> tuple[Pairs, ...]:
+        return tuple(info.to_wire() for info in self._names.locations(path))
+
+    @exposed(*USERS, level=Level.READONLY)
+    def du(self) -> tuple[Pairs, ...]:
+        return tuple(info.to_wire() for info in self._names.du()[1])
+
+    @exposed(*USERS, level=Level.READONLY)
+    def site_info(self) -> tuple[Pairs, tuple[Pairs, ...]]:
+        """The state of the site and of its storages."""
+        site, storages = self._names.du()
+        return site.to_wire(), tuple(info.to_wire() for info in storages)
+
+    @exposed(*USERS, level=Level.READONLY)
+    def availableStorages(self, path: str, size: int) -> tuple[Pairs, ...]:
+        """The storages that could take a file of `size` bytes now, those with the most room first."""
+        parse(path)
+        roster = self._owners.site.roster
+        fit = sorted((c for c in roster.candidates() if c.free >= size), key=lambda c: -c.free)
+        return tuple(roster.get(c.id).info().to_wire() for c in fit)
+
+    # --- changing --------------------------------------------------------------------------
+
+    @exposed(*USERS, level=Level.READAPPEND)
+    def mkdir(self, path: str, parents: bool = False, exist_ok: bool = False, request: str = "") -> tuple[Value, ...]:
+        return self._names.mkdir(path, parents, exist_ok, request_id(request))
+
+    @exposed(*USERS, level=Level.READAPPEND)
+    def mkdir_many(self, paths: tuple[str, ...]) -> tuple[Value, ...]:
+        """Make each directory and those above it; True (directories that are there already are fine) or an error."""
+        return each(paths, lambda path: self._names.mkdir(path, True, True, "") is not None)
+
+    @exposed(*USERS, level=Level.READWRITE)
+    def rmdir(self, path: str, recursive: bool = False, request: str = "") -> tuple[Value, ...]:
+        return self._names.rmdir(path, recursive, request_id(request))
+
+    @exposed(*USERS, level=Level.READWRITE)
+    def rm(self, path: str, request: str = "") -> tuple[Value, ...]:
+        return self._names.rm(path, request_id(request))
+
+    @exposed(*USERS, level=Level.READWRITE)
+    def mv(self, source: str, target: str, request: str = "") -> tuple[Value, ...]:
+        return self._names.mv(source, target, request_id(request))
+
+    @exposed(*USERS, level=Level.READWRITE)
+    def setrep(self, path: str, copies: int) -> int:
+        return self._names.setrep(path, copies, "")
+
+    # --- bytes -----------------------------------------------------------------------------
+
+    @exposed(*USERS, level=Level.READAPPEND)
+    def open_write(self, path: str, size: int, copies: int = 0, avoid: tuple[str, ...] = ()) -> Pairs:
+        """Where to send `size` bytes that will be `path`; see WriteTicket."""
+        return self._open_write(path, size, copies, avoid)
+
+    @exposed(*USERS, level=Level.READAPPEND)
+    def open_write_many(self, wanted: tuple[tuple[str, int], ...]) -> tuple[Value, ...]:
+        """`open_write` for each (path, size)."""
+        bounded(wanted)
+        holder, level = self.caller.identity.uri, self.caller.level()
+        answers = self._owners.writing.open_write_many([pair(item) for item in wanted], holder, level)
+        return tuple(item_answer(answer) for answer in answers)
+
+    def _open_write(self, path: str, size: int, copies: int, avoid: tuple[str, ...]) -> Pairs:
+        holder, level = self.caller.identity.uri, self.caller.level()
+        return self._owners.writing.open_write(path, size, holder, level, copies=copies, avoid=avoid).to_wire()
+
+    @exposed(*USERS, level=Level.READAPPEND)
+    def commit(self, upload: str, size: int, sha256: str) -> Pairs:
+        """Make the upload visible; `size` and `sha256` are the writer's own.  May be asked again."""
+        answer = self._commit([(upload, size, sha256)])[0]
+        if isinstance(answer, Committed):
+            return answer.to_wire()
+        raise answer
+
+    @exposed(*USERS, level=Level.READAPPEND)
+    def commit_many(self, uploads: tuple[tuple[str, int, str], ...]) -> tuple[Value, ...]:
+        """`commit` for each (upload, size, sha256), in one transaction where possible."""
+        bounded(uploads)
+        answers = self._commit([triple(item) for item in uploads])
+        return tuple(item_answer(answer) for answer in answers)
+
+    def _commit(self, items: list[tuple[str, int, str]]) -> list[Committed | BaseException]:
+        return self._owners.writing.commit_many(items, self.caller.identity.uri, self.caller.level())
+
+    @exposed(*USERS, level=Level.READAPPEND)
+    def abandon(self, upload: str) -> None:
+        self._owners.writing.abandon(upload, self.caller.identity.uri)
+
+    @exposed(*USERS, level=Level.READONLY)
+    def open_read(self, path: str) -> Pairs:
+        """Where the file can be read; see ReadTicket."""
+        return self._owners.writing.open_read(path, self.caller.identity.uri).to_wire()
+
+    @exposed(*USERS, level=Level.READONLY)
+    def open_read_many(self, paths: tuple[str, ...]) -> tuple[Value, ...]:
+        holder = self.caller.identity.uri
+        return each(paths, lambda path: self._owners.writing.open_read(path, holder).to_wire())
+
+    @exposed(*USERS, level=Level.READONLY)
+    def report_bad(self, path: str, version: str, storage: str) -> None:
+        """A copy had wrong bytes; the storage reads it again and acts on what it finds itself."""
+        self._owners.verifying.report_bad(parse(path), version, storage)
+
+    @exposed(*USERS, level=Level.READONLY)
+    def verify(self, path: str) -> tuple[tuple[str, str], ...]:
+        """Have every storage that holds a copy read it again: (storage, good, bad, or why not)."""
+        return self._owners.verifying.verify(path)
+
+    # --- administration --------------------------------------------------------------------
+
+    @exposed(Role.ADMIN, level=Level.ADMIN)
+    def accept(self, name: str) -> str:
+        """Let a storage out of safe mode: the tree is right, what it does not know is quarantined."""
+        return self._owners.attachment.accept(name, adopt=False)
+
+    @exposed(Role.ADMIN, level=Level.ADMIN)
+    def restoretree(self, name: str) -> str:
+        """Let a storage out of safe mode: the storage is right, what the tree does not know is taken into it."""
+        return self._owners.attachment.accept(name, adopt=True)
+
+    @exposed(Role.ADMIN, level=Level.ADMIN)
+    def drain(self, name: str, on: bool = True) -> None:
+        """Empty a storage for retirement, or use it again."""
+        self._owners.attachment.set_draining(name, on)
+
+    @exposed(Role.ADMIN, level=Level.ADMIN)
+    def export_tree(self) -> str:
+        """Write the tree to the --treejson file now; its path."""
+        return str(self._owners.export())
+
+    @exposed(Role.ADMIN, level=Level.ADMIN)
+    def accounts(self) -> tuple[tuple[str, str], ...]:
+        return self._owners.accounts.listing()
+
+    @exposed(Role.ADMIN, level=Level.ADMIN)
+    def set_account(self, name: str, level: str) -> None:
+        """Lower what the holder of a certificate of this name may do ('' removes the account)."""
+        self._owners.accounts.set_level(name, level)
