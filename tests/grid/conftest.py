@@ -1,0 +1,75 @@
+"""Sites of real processes, and the comparison of database and disks after each test.
+
+Law: a test that uses `cluster` ends with the site at rest and `fsck` silent, unless it carries the mark `untidy`
+(its last words are then its own).  The shared `site` is for cheap tests that leave every process alive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from goggles.client.session import Session
+from goggles.testing.cluster import Cluster
+from goggles.testing.fsck import fsck
+
+QUICK = ("--grace", "1", "--heartbeat", "0.3")
+Factory = Callable[..., Cluster]
+
+
+def problems(cluster: Cluster) -> list[str]:
+    """What `fsck` says of a stopped cluster."""
+    return fsck(cluster.database, {name: cluster.root(name) for name in cluster.names})
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Factory]:
+    """Call it for a started cluster below `tmp_path`; `started=False` for one that is not started."""
+    made: list[Cluster] = []
+
+    def make(*names: str, started: bool = True, folder: str = "site", **more: Any) -> Cluster:
+        more.setdefault("nameserver_flags", QUICK)
+        one = Cluster(tmp_path / folder, names or ("alice", "bob", "carol"), **more)
+        made.append(one)
+        if started:
+            one.start()
+        return one
+
+    tidy = request.node.get_closest_marker("untidy") is None
+    try:
+        yield make
+        if tidy:
+            for one in made:
+                one.wait_settled(20)
+    finally:
+        for one in made:
+            one.stop()
+    if tidy:
+        assert [problem for one in made for problem in problems(one)] == []
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One cluster for all the cheap tests of a module."""
+    with Cluster(tmp_path_factory.mktemp("shared") / "site", nameserver_flags=QUICK) as shared:
+        yield shared
+        shared.wait_settled(20)
+    assert problems(shared) == []
+
+
+@pytest.fixture
+def fs(site: Cluster, request: pytest.FixtureRequest) -> Iterator[Session]:
+    """A session on the shared cluster."""
+    with site.connect() as session:
+        yield session
+
+
+@pytest.fixture
+def home(fs: Session, request: pytest.FixtureRequest) -> str:
+    """A directory of the shared cluster for this test alone."""
+    path = f"/{request.node.name[:60].replace('[', '-').replace(']', '')}"
+    fs.mkdir(path)
+    return path
