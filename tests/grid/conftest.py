@@ -1,11 +1,12 @@
 """Sites of real processes, and the comparison of database and disks after each test.
 
-Law: a test that uses `cluster` ends with the site at rest and `fsck` silent, unless it carries the mark `untidy`
-(its last words are then its own).  The shared `site` is for cheap tests that leave every process alive.
+Law: a test that uses `cluster` ends with the site at rest and `fsck` silent, except for clusters made with
+`tidily=False`.  The shared `site` is for cheap tests that leave every process alive.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,33 +23,34 @@ Factory = Callable[..., Cluster]
 
 def problems(cluster: Cluster) -> list[str]:
     """What `fsck` says of a stopped cluster."""
-    return fsck(cluster.database, {name: cluster.root(name) for name in cluster.names})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The Result.tuples", DeprecationWarning)
+        return fsck(cluster.database, {name: cluster.root(name) for name in cluster.names})
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Factory]:
-    """Call it for a started cluster below `tmp_path`; `started=False` for one that is not started."""
+def cluster(tmp_path: Path) -> Iterator[Factory]:
+    """Call it for a started cluster below `tmp_path` (`started=False`: not started; `tidily=False`: not compared)."""
     made: list[Cluster] = []
+    tidy: list[Cluster] = []
 
-    def make(*names: str, started: bool = True, folder: str = "site", **more: Any) -> Cluster:
+    def make(*names: str, started: bool = True, tidily: bool = True, folder: str = "site", **more: Any) -> Cluster:
         more.setdefault("nameserver_flags", QUICK)
         one = Cluster(tmp_path / folder, names or ("alice", "bob", "carol"), **more)
         made.append(one)
+        tidy.extend([one] if tidily else [])
         if started:
             one.start()
         return one
 
-    tidy = request.node.get_closest_marker("untidy") is None
     try:
         yield make
-        if tidy:
-            for one in made:
-                one.wait_settled(20)
+        for one in tidy:
+            one.wait_settled(20)
     finally:
         for one in made:
             one.stop()
-    if tidy:
-        assert [problem for one in made for problem in problems(one)] == []
+    assert [problem for one in tidy for problem in problems(one)] == []
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def fs(site: Cluster, request: pytest.FixtureRequest) -> Iterator[Session]:
+def fs(site: Cluster) -> Iterator[Session]:
     """A session on the shared cluster."""
     with site.connect() as session:
         yield session

@@ -48,6 +48,7 @@ from goggles.wire.dial import Address, Dialer
 from goggles.wire.links import Links
 
 TRIES = 8
+READ_PATIENCE = 6.0  # seconds for which a file that no storage has is asked for again: one may be restarting
 PAGE = 1_000
 WHOLE = 1 << 62
 
@@ -315,7 +316,7 @@ class Session:
         return info
 
     def _fetch(self, info: FileInfo, target: Target, meter: Meter, cancel: threading.Event | None) -> None:
-        deadline, pause = time.monotonic() + self._calls.patience, 0.05
+        deadline, pause = time.monotonic() + min(READ_PATIENCE, self._calls.patience), 0.05
         while True:
             target.restart()
             meter.restart()

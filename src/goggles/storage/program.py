@@ -68,7 +68,9 @@ class Storage:
         self._server = Server(settings.listen, settings.port, self._contexts, doors)
         place = Place(settings.name, settings.hostname, self._server.port, settings.capacity, settings.zone)
         nameserver = Address(settings.ns_hostname, settings.ns_port)
-        self.attachment = Attachment(place, nameserver, dialer, self.vault, orders, data.active, self._clock)
+        self.attachment = Attachment(
+            place, nameserver, dialer, self.vault, orders, lambda: data.active() + self._workers.active(), self._clock
+        )
         self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
         self._workers = Workers(
             self.vault, self._links, self._notifier.notify, self.attachment.report, self.attachment.recheck

@@ -19,18 +19,17 @@ import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from goggles import failpoints
 from goggles.clock import Clock
 from goggles.contracts.orders import Held, Order
-from goggles.errors import Conflict, NoSpace, Stale, StorageFailure
-from goggles.paths import parse
+from goggles.errors import Conflict, GogglesError, NoSpace, Stale, StorageFailure
+from goggles.paths import DfsPath, parse
 from goggles.storage import notes
 from goggles.storage.carrying import Carrier, Result
-from goggles.storage.containment import DIRECTORY, Root, explained
+from goggles.storage.containment import DIRECTORY, Root, explained, open_regular
 from goggles.storage.inventory import Count, Walk, digest_of
 from goggles.storage.quarantine import Quarantine
 from goggles.storage.staging import PART, SharedFsync, StagedWrite, check_upload
@@ -234,18 +233,37 @@ class Vault:
             os.rename(name, target, src_dir_fd=fd, dst_dir_fd=trash)
         finally:
             os.close(trash)
-        threading.Thread(target=self._empty, args=(self._trash / target,), name="trash", daemon=True).start()
+        threading.Thread(target=self._empty, args=(self._trash / target, True), name="trash", daemon=True).start()
 
     def _empty_trash(self) -> None:
         for path in self._trash.iterdir():
-            threading.Thread(target=partial(shutil.rmtree, path, ignore_errors=True), name="trash", daemon=True).start()
+            threading.Thread(target=self._empty, args=(path, False), name="trash", daemon=True).start()
 
-    def _empty(self, path: Path) -> None:
+    def _empty(self, path: Path, counted: bool) -> None:
+        """Delete a tree that was removed; what was never a file of the tree is put in quarantine instead."""
         for folder, _, files in os.walk(path):
             for name in files:
-                with contextlib.suppress(OSError):
-                    self._free(os.lstat(os.path.join(folder, name)).st_size)
+                with contextlib.suppress(OSError, GogglesError):
+                    size = self._throw_away(Path(folder), name, Path(folder).relative_to(path))
+                    self._free(size if counted else 0)
         shutil.rmtree(path, ignore_errors=True)
+
+    def _throw_away(self, folder: Path, name: str, below: Path) -> int:
+        fd = os.open(folder, DIRECTORY)
+        try:
+            size = os.lstat(folder / name).st_size
+            if self._is_foreign(name, fd):
+                self._quarantine.take(name, fd, DfsPath("/" + str(below / name)))
+            return size
+        finally:
+            os.close(fd)
+
+    def _is_foreign(self, name: str, fd: int) -> bool:
+        opened = open_regular(name, fd)
+        try:
+            return notes.as_written(opened) is None and notes.kept_at(opened)
+        finally:
+            os.close(opened)
 
     # --- reading ---------------------------------------------------------------------------
 

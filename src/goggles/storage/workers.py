@@ -41,6 +41,8 @@ class Workers:
         self._report = report
         self._recheck = recheck
         self._queue: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._pulls: set[str] = set()  # uploads asked for and not done; guarded by _lock
         self._threads = [
             threading.Thread(target=self._run, name=f"worker-{number}", daemon=True) for number in range(THREADS)
         ]
@@ -55,12 +57,20 @@ class Workers:
         for thread in self._threads:
             thread.join(5.0)
 
+    def active(self) -> tuple[str, ...]:
+        """The uploads of copies that are to be fetched or are being fetched."""
+        with self._lock:
+            return tuple(self._pulls)
+
     def aside(self, order: Order) -> None:
         """Take an order that would hold up the others."""
         if order[0] == "recheck":
             self._recheck()
-        else:
-            self._queue.put(order)
+            return
+        if order[0] == "pull":
+            with self._lock:
+                self._pulls.add(PullOrder.from_wire(order[1]).upload)
+        self._queue.put(order)
 
     def _run(self) -> None:
         while (order := self._queue.get()) is not None:
@@ -86,6 +96,9 @@ class Workers:
             known = faults.known(error, f"copying {pull.path}")
             log.warning("a copy of %s from %s failed: %s", pull.path, pull.source, known)
             self._report("pull_failed", pull.upload, known.message)
+        finally:
+            with self._lock:
+                self._pulls.discard(pull.upload)
 
     def _fetch(self, pull: PullOrder) -> None:
         with self._links.to(pull.source, Address(pull.host, pull.port)) as link:

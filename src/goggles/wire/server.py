@@ -144,7 +144,13 @@ class Server:
             log.warning("%d connections, no more are taken: %s refused", self._limits.connections, client.address)
             client.sock.close()
             return
-        threading.Thread(target=self._run, args=(client,), name=f"conn-{client.address}", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, args=(client,), name=f"conn-{client.address}", daemon=True).start()
+        except RuntimeError:  # no more threads: the next one may have better luck
+            log.exception("no thread for %s", client.address)
+            with self._lock:
+                self._waiting.pop(client, None)
+            client.sock.close()
 
     def _run(self, client: _Client) -> None:
         with self._lock:

@@ -1,0 +1,331 @@
+"""Storages and nameservers that die, come back, fill up and go bad."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from goggles.client.session import Session
+from goggles.contracts.records import FileInfo
+from goggles.errors import GogglesError, NoSpace, NotFound, Unavailable
+from goggles.roles import Role
+from goggles.testing.cluster import Cluster, wait_until
+
+MIB = 1 << 20
+QUICK = ("--grace", "1", "--heartbeat", "0.3")
+Factory = Callable[..., Cluster]
+
+
+def content(fs: Session, path: str) -> bytes:
+    return b"".join(fs.read(path))
+
+
+def holders(site: Cluster, path: str) -> list[str]:
+    return [name for name in site.names if (site.root(name) / path.lstrip("/")).is_file()]
+
+
+def fill(fs: Session, count: int = 20) -> dict[str, bytes]:
+    """Files of a few sizes, by path."""
+    files = {f"/d{number % 3}/file{number}": os.urandom(100 + 7_000 * number) for number in range(count)}
+    fs.mkdirs([*{path.rpartition("/")[0] for path in files}])  # type: ignore[list-item]
+    for path, data in files.items():
+        fs.write(path, data)
+    return files
+
+
+def all_there(fs: Session, files: dict[str, bytes]) -> bool:
+    return all(content(fs, path) == data for path, data in files.items())
+
+
+def wait_state(site: Cluster, name: str, *states: str) -> None:
+    wait_until(f"{name} {states}", lambda: site.states().get(name) in states, 20)
+
+
+# --- a storage goes and comes back -----------------------------------------------------------
+
+
+def test_a_killed_storage_is_made_up_for_and_trimmed_when_it_is_back(cluster: Factory) -> None:
+    site = cluster()
+    fs = site.connect()
+    files = fill(fs)
+    site.storages["alice"].kill()
+    assert all_there(fs, files)
+    wait_state(site, "alice", "down")
+    site.wait_whole(20)
+    assert all(len(set(holders(site, path)) & {"bob", "carol"}) == 2 for path in files)
+    site.start_storage("alice")
+    site.wait_active(site.names)
+    wait_until("surplus trimmed", lambda: sum(len(holders(site, path)) for path in files) == 2 * len(files), 20)
+    assert all_there(fs, files)
+
+
+def test_a_silent_storage_is_missed_read_around_and_taken_back(cluster: Factory) -> None:
+    site = cluster()
+    fs = site.connect()
+    files = fill(fs, 6)
+    site.storages["alice"].signal(signal.SIGSTOP)
+    wait_state(site, "alice", "grace", "down")
+    assert all_there(fs, files)
+    site.wait_whole(20)
+    site.storages["alice"].signal(signal.SIGCONT)
+    site.wait_active(site.names, 20)
+    assert all_there(fs, files)
+
+
+def test_a_storage_that_was_away_learns_of_everything_it_missed(cluster: Factory) -> None:
+    site = cluster("alice", "bob")
+    fs = site.connect()
+    fs.mkdir("/a/b", parents=True)
+    fs.mkdir("/gone/below", parents=True)
+    for path in ("/a/moved", "/a/b/inside", "/removed", "/overwritten", "/gone/below/file"):
+        fs.write(path, path.encode())
+    site.wait_settled(20)
+    site.storages["alice"].kill()
+    fs.mv("/a/moved", "/a/b/here")
+    fs.mv("/a", "/z")
+    fs.rm("/removed")
+    fs.write("/overwritten", b"new bytes")
+    fs.rmdir("/gone", recursive=True)
+    fs.mkdir("/made/meanwhile", parents=True)
+    fs.write("/made/file", b"made")
+    site.start_storage("alice")
+    site.wait_active(site.names, 20)
+    site.wait_settled(20)
+    root = site.root("alice")
+    assert {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file() and ".goggles" not in str(p)} == {
+        "z/b/here": b"/a/moved",
+        "z/b/inside": b"/a/b/inside",
+        "overwritten": b"new bytes",
+        "made/file": b"made",
+    }
+    assert (root / "made/meanwhile").is_dir()
+    assert not (root / "gone").exists()
+
+
+def test_a_get_goes_on_elsewhere_when_its_storage_dies(cluster: Factory, tmp_path: Path) -> None:
+    site = cluster()
+    fs = site.connect()
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(64 * MIB))
+    fs.put(source, "/big")
+    site.wait_settled(20)
+    victims: list[str] = []
+    (first, _) = holders(site, "/big")
+
+    def progress(*_: object) -> None:
+        if not victims:
+            victims.append(first)
+            site.storages[first].kill()
+
+    info = fs.get("/big", tmp_path / "back", progress=progress)
+    assert victims == [first]
+    assert (tmp_path / "back").read_bytes() == source.read_bytes()
+    assert info.size == 64 * MIB
+    site.start_storage(first)
+
+
+def test_a_put_goes_on_elsewhere_when_a_storage_dies(cluster: Factory, tmp_path: Path) -> None:
+    site = cluster()
+    fs = site.connect()
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(32 * MIB))
+    victims: list[str] = []
+
+    def progress(*_: object) -> None:
+        if not victims:
+            staged = [n for n in site.names if any((site.root(n) / ".goggles/staging").iterdir())]
+            victims.extend(staged[:1])
+            for name in victims:
+                site.storages[name].kill()
+
+    fs.put(source, "/big", progress=progress)
+    assert content(fs, "/big") == source.read_bytes()
+    assert len(victims) == 1
+    site.start_storage(victims[0])
+
+
+def test_copies_are_put_in_different_zones(cluster: Factory) -> None:
+    site = cluster("alice", "bob", "carol", started=False)
+    site.start_nameserver()
+    for name, zone in [("alice", "east"), ("bob", "east"), ("carol", "west")]:
+        site.start_storage(name, ["--zone", zone])
+    site.wait_active(site.names)
+    fs = site.connect()
+    files = fill(fs, 12)
+    site.wait_settled(20)
+    assert all("carol" in holders(site, path) and len(holders(site, path)) == 2 for path in files)
+
+
+# --- room ------------------------------------------------------------------------------------
+
+
+def test_a_full_site_says_so_and_rm_makes_room(cluster: Factory, tmp_path: Path) -> None:
+    site = cluster("alice", "bob", capacity=MIB)
+    fs = site.connect(timeout=3)
+    data = os.urandom(300_000)
+    for number in range(3):
+        fs.write(f"/file{number}", data)
+    with pytest.raises(NoSpace) as error:
+        fs.write("/file3", data)
+    assert error.value.hint
+    assert not fs.exists("/file3")
+    fs.rm("/file0")
+    fs.write("/file3", data)
+    assert content(fs, "/file3") == data
+    site.wait_settled(20)
+    for name in site.names:
+        used = sum(p.stat().st_size for p in site.root(name).glob("file*"))
+        assert used == 900_000
+    (tmp_path / "huge").write_bytes(b"")
+    os.truncate(tmp_path / "huge", 2 * MIB)
+    with pytest.raises(NoSpace):
+        fs.put(tmp_path / "huge", "/huge")
+    assert sorted(fs.listdir("/")) == ["file1", "file2", "file3"]
+
+
+# --- the nameserver --------------------------------------------------------------------------
+
+
+def test_everybody_comes_back_to_a_restarted_nameserver(cluster: Factory) -> None:
+    site = cluster("alice", "bob")
+    fs = site.connect()
+    files = fill(fs, 6)
+    assert site.nameserver is not None
+    site.nameserver.kill()
+    site.start_nameserver()
+    assert sorted(fs.listdir("/")) == ["d0", "d1", "d2"]
+    site.wait_active(site.names, 20)
+    assert all_there(fs, files)
+    fs.write("/after", b"after")
+    assert content(fs, "/after") == b"after"
+
+
+def test_the_tree_can_be_used_with_no_storage_up(cluster: Factory, tmp_path: Path) -> None:
+    site = cluster("alice", "bob")
+    fs = site.connect(timeout=1)
+    fs.mkdir("/dir")
+    for name in ("a", "b"):
+        fs.write(f"/dir/{name}", b"x")
+    site.wait_settled(20)
+    for process in site.storages.values():
+        process.kill()
+    for name in site.names:
+        wait_state(site, name, "grace", "down")
+    fs.mkdir("/new")
+    fs.mv("/dir/a", "/new/a")
+    fs.rm("/dir/b")
+    assert [entry.path for entry in fs.find("/")] == ["/dir", "/new", "/new/a"]
+    assert fs.du()[0].files == 1
+    with pytest.raises(Unavailable) as error:
+        fs.get("/new/a", tmp_path / "back")
+    assert error.value.hint
+    assert not (tmp_path / "back").exists()
+    with pytest.raises(GogglesError) as refused:
+        fs.write("/new/c", b"x")
+    assert isinstance(refused.value, Unavailable | NoSpace)
+    assert fs.listdir("/new") == ["a"]
+    for name in site.names:
+        site.start_storage(name)
+    site.wait_active(site.names, 20)
+    assert content(fs, "/new/a") == b"x"
+
+
+def test_a_second_nameserver_on_one_database_is_refused(cluster: Factory) -> None:
+    site = cluster("alice", started=False, tidily=False)
+    site.start_nameserver()
+    site.connect()
+    command = [sys.executable, "-m", "goggles.cli.nameserver", "--port", "0", "--database", site.database]
+    command += site.certificates.flags("nameserver", Role.NAMESERVER)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, env={**os.environ, **site._environment})
+    assert done.returncode != 0
+    assert "another nameserver" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_standby_takes_over(cluster: Factory) -> None:
+    site = cluster("alice", "bob")
+    fs = site.connect()
+    files = fill(fs, 4)
+    first = site.nameserver
+    assert first is not None
+    standby = site.start_nameserver(["--standby"])
+    first.kill()
+    site.wait_active(site.names, 30)
+    assert standby.running
+    assert all_there(fs, files)
+
+
+def test_an_exported_tree_comes_back_into_an_empty_database(cluster: Factory, tmp_path: Path) -> None:
+    exported = tmp_path / "tree.json"
+    site = cluster("alice", "bob", nameserver_flags=[*QUICK, "--treejson", str(exported)])
+    fs = site.connect()
+    files = fill(fs, 8)
+    fs.mkdir("/empty")
+    site.wait_settled(20)
+    before = sorted((e.path, e.type, getattr(e, "hash", "")) for e in fs.find("/"))
+    assert site.nameserver is not None
+    assert site.nameserver.stop() == 0
+    for process in site.storages.values():
+        process.stop()
+    assert exported.stat().st_size > 0
+    site.database = str(tmp_path / "fresh.db")
+    for name in site.names:
+        (site.root(name) / ".goggles/site.json").unlink()
+    site.start()
+    site.wait_settled(20)
+    assert sorted((e.path, e.type, getattr(e, "hash", "")) for e in fs.find("/")) == before
+    assert all_there(fs, files)
+    assert all(len(holders(site, path)) == 2 for path in files)
+
+
+# --- bad disks -------------------------------------------------------------------------------
+
+
+def flip(file: Path) -> None:
+    """Change one byte, and leave size and times as they were."""
+    before = file.stat()
+    with open(file, "r+b") as disk:
+        disk.seek(before.st_size // 2)
+        byte = disk.read(1)
+        disk.seek(-1, os.SEEK_CUR)
+        disk.write(bytes([byte[0] ^ 1]))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_a_flipped_byte_is_read_around_reported_and_made_good(cluster: Factory, tmp_path: Path) -> None:
+    site = cluster("alice", "bob", "carol")
+    fs = site.connect()
+    data = os.urandom(3 * MIB)
+    fs.write("/file", data)
+    site.wait_settled(20)
+    bad = holders(site, "/file")[0]
+    flip(site.root(bad) / "file")
+
+    def quarantined() -> bool:
+        fs.get("/file", tmp_path / "back", overwrite=True)
+        assert (tmp_path / "back").read_bytes() == data
+        return any(p.is_file() for p in (site.root(bad) / ".goggles/quarantine").rglob("*"))
+
+    wait_until("the bad copy quarantined", quarantined, 20)
+    site.wait_settled(20)
+    good = [name for name in site.names if (site.root(name) / "file").is_file()]
+    assert len(good) == 2
+    assert all((site.root(name) / "file").read_bytes() == data for name in good)
+
+
+def test_verify_tells_the_bad_copy_from_the_good(cluster: Factory) -> None:
+    site = cluster("alice", "bob")
+    fs = site.connect()
+    fs.write("/file", b"x" * 100_000)
+    site.wait_settled(20)
+    assert dict(fs.verify("/file")) == {"alice": "good", "bob": "good"}
+    flip(site.root("bob") / "file")
+    assert dict(fs.verify("/file")) == {"alice": "good", "bob": "bad"}
+    wait_until("made good", lambda: (site.root("bob") / "file").is_file() and fs.du()[0].owed == 0, 20)
+    assert dict(fs.verify("/file")) == {"alice": "good", "bob": "good"}
