@@ -428,7 +428,7 @@ class Campaign:
 
     def _read_all(self, fs: Session) -> None:
         target = self._folder / "all"
-        for path, digest in listing(fs, "").items():
+        for path, digest in listing(fs, "/").items():
             if digest == DIRECTORY:
                 continue
             try:

@@ -82,7 +82,8 @@ def listing(fs: Session, path: str) -> Tree:
         entries = list(fs.find(path))
     except NotFound:
         return {}
-    return {e.path[len(path) + 1 :]: e.hash if isinstance(e, FileInfo) else DIRECTORY for e in entries}
+    cut = len(path.rstrip("/")) + 1
+    return {e.path[cut:]: e.hash if isinstance(e, FileInfo) else DIRECTORY for e in entries}
 
 
 def difference(found: Tree, wanted: Tree) -> str:

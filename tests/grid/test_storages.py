@@ -108,6 +108,19 @@ def test_a_storage_that_was_away_learns_of_everything_it_missed(cluster: Factory
     assert not (root / "gone").exists()
 
 
+@pytest.mark.xfail(strict=True, reason="repair.py:222: what found no storage waits 10 s, though one activates meanwhile")
+def test_a_storage_that_activates_is_given_owed_copies_at_once(cluster: Factory) -> None:
+    site = cluster("alice", "bob")
+    fs = site.connect()
+    site.storages["alice"].kill()
+    wait_state(site, "alice", "grace", "down")
+    fs.write("/file", b"x")
+    wait_state(site, "alice", "down")
+    site.start_storage("alice")
+    site.wait_active(site.names, 20)
+    wait_until("the copy made", lambda: len(holders(site, "/file")) == 2, 4)
+
+
 def test_a_get_goes_on_elsewhere_when_its_storage_dies(cluster: Factory, tmp_path: Path) -> None:
     site = cluster()
     fs = site.connect()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import ssl
 import threading
 import time
@@ -198,3 +199,16 @@ def _client(files: PkiFiles, alpn: str) -> ssl.SSLContext:
     context.check_hostname = True
     context.set_alpn_protocols([alpn])
     return context
+
+
+def presented_by(host: str, port: int, seconds: float = 5.0) -> list[x509.Certificate]:
+    """The certificate that a server shows, believed or not; OSError (also ssl.SSLError) where it shows none."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # it is looked at, not trusted
+    with (
+        socket.create_connection((host, port), seconds) as plain,
+        context.wrap_socket(plain, server_hostname=host) as sock,
+    ):
+        shown = sock.getpeercert(binary_form=True)
+    return [x509.load_der_x509_certificate(shown)] if shown else []
