@@ -90,7 +90,7 @@ def test_another_ca_is_refused(ca, tmp_path):
 
 def test_a_revoked_peer_is_refused_also_with_a_kept_session(ca):
     server, client = issue(ca, "ns", Role.NAMESERVER), issue(ca, "ann", Role.CLIENT)
-    kept = Contexts(client, 0.0)
+    kept = Contexts(client, 1e9)
     session = shake_hands(server, client, keep=kept)[2]
     ca.revoke(load_certificate(client.certfile))
     with pytest.raises(CertificateError, match="revoked"):
