@@ -250,6 +250,7 @@ class ClientSettings(_Caller):
     loglevel: str = _setting("how much is logged: " + ", ".join(LEVELS), choice(*LEVELS), "warning")
     local: Path = _setting("local directory that get and put start from", PATH, Path("."))
     timeout: float = _setting("seconds for which a lost connection is tried again", seconds(), 30.0)
+    keys: str = _setting("keys of the line editor: emacs or vi", choice("emacs", "vi"), "emacs")
     json: bool = _setting("print answers as JSON, one value a line", SWITCH, False)
     command: tuple[str, ...] = _setting(
         "command to run instead of the shell; may be given again", LINES, (), short="-c"

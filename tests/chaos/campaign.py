@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from tests.chaos.model import DIRECTORY, Home, Op, listing
+
 from goggles.client.session import Session
 from goggles.errors import (
     ChecksumMismatch,
@@ -36,7 +38,6 @@ from goggles.errors import (
 from goggles.roles import Role
 from goggles.testing.cluster import Cluster, Process
 from goggles.testing.fsck import fsck
-from tests.chaos.model import DIRECTORY, Home, Op, listing
 
 STORAGES = ("alice", "bob", "carol", "dave")
 CLIENTS = 8
@@ -386,7 +387,7 @@ class Campaign:
     def _guarded(self, name: str, run: Callable[[threading.Event], None], over: threading.Event) -> None:
         try:
             run(over)
-        except Exception as error:  # a thread's end must be seen
+        except Exception as error:  # noqa: BLE001 - a thread's end must be seen
             self.history.broken(name, f"ended with {error!r}")
 
     def _at_rest(self) -> bool:

@@ -27,7 +27,19 @@ from goggles.errors import (
 from goggles.testing.cluster import Cluster, wait_until
 
 MIB = 1 << 20
-NAMES = ["with space", "naïve", "日本語", "🦆🧭", "-rf", "'quotes\"", "$HOME;ls", "%2e%2e", "a" * 255, "é" * 127, "\\back"]
+NAMES = [
+    "with space",
+    "naïve",
+    "日本語",
+    "🦆🧭",
+    "-rf",
+    "'quotes\"",
+    "$HOME;ls",
+    "%2e%2e",
+    "a" * 255,
+    "é" * 127,
+    "\\back",
+]
 
 
 def content(fs: Session, path: str) -> bytes:

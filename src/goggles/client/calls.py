@@ -78,8 +78,11 @@ class Calls:
             peer.close()
             self._drop_idle()
             raise
-        except BaseException:
+        except Exception:
             self._give_back(peer)
+            raise
+        except BaseException:  # interrupted in the middle of an answer: the rest of it must not meet the next call
+            peer.close()
             raise
         self._give_back(peer)
         return answer

@@ -368,15 +368,15 @@ class Session:
 
     def accept(self, name: str) -> None:
         """Let a storage out of safe mode: the tree is right."""
-        self._calls("accept", name)
+        self._calls("accept", str(name))
 
     def restoretree(self, name: str) -> None:
         """Let a storage out of safe mode: its files are taken into the tree."""
-        self._calls("restoretree", name)
+        self._calls("restoretree", str(name))
 
     def drain(self, name: str, on: bool = True) -> None:
         """Empty a storage for retirement, or use it again."""
-        self._calls("drain", name, on)
+        self._calls("drain", str(name), on)
 
     def mkdirs(self, paths: list[DfsPath]) -> list[Any]:
         """Make many directories; for each True or (code, message, hint)."""

@@ -1,6 +1,7 @@
 """The one truth: opening it, transactions, the lease, the epoch, migrations.
 
 Law: one nameserver at a time decides over a database (the lease), and each taking of the lease raises the epoch.
+Once an epoch is over nothing more is written in its name, whatever became of the lease.
 Writers use one connection, one at a time; readers have snapshots of their own and never wait for the writer.
 SQLite is opened with WAL and synchronous=FULL: what was committed survives a power cut.
 """
@@ -9,28 +10,28 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import secrets
 import sqlite3
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, insert, inspect, make_url, select, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy import URL, Connection, Engine, func, insert, inspect, select, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from goggles.clock import Clock
 from goggles.errors import DatabaseError
 from goggles.meta import tables
 from goggles.meta.lease import FileLease, Lease, PostgresLease
+from goggles.meta.opening import BUSY, explain, lease_engine, open_engines, parse_url
 
 log = logging.getLogger(__name__)
 HEAD = "0001"  # the schema that this program works with
 KNOWN = ("0001",)
-READERS = 8
-BUSY = 30  # seconds that SQLite waits for another process
+LAST_EPOCH = select(func.max(tables.epochs.c.number))
+SHARE = select(tables.site.c.id).with_for_update(read=True)  # PostgreSQL: no epoch begins while a writer is at work
+OWN = select(tables.site.c.id).with_for_update()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,29 +45,30 @@ class Epoch:
 class Database:
     """An open database.  Errors of the driver leave it as DatabaseError."""
 
-    def __init__(self, url: URL, writer: Engine, reader: Engine) -> None:
+    def __init__(self, url: URL, writer: Engine, reader: Engine, timeout: float) -> None:
         self.url = url
         self._writer = writer
         self._reader = reader
+        self._timeout = timeout
+        self._epoch: Epoch | None = None
 
     def __repr__(self) -> str:
         return f"<Database {self.url!r}>"
 
     @classmethod
-    def open(cls, where: str | Path) -> Database:
-        """Open (and, for SQLite, create) the database at a URL or a file name."""
-        url = _url(str(where))
+    def open(cls, where: str | Path, *, timeout: float = BUSY) -> Database:
+        """Open (and, for SQLite, create) the database at a URL or a file name.
+
+        `timeout`: seconds to wait for a lock of another program, a free connection, an answer of PostgreSQL."""
+        url = parse_url(str(where))
         try:
-            if url.get_backend_name() == "sqlite":
-                return cls(url, *_open_sqlite(url))
-            engine = create_engine(url, pool_size=READERS + 2, max_overflow=0, pool_pre_ping=True)
-            with engine.connect() as connection:
-                connection.execute(select(1))
-            return cls(
-                url, engine, engine.execution_options(postgresql_readonly=True, isolation_level="REPEATABLE READ")
-            )
-        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+            return cls(url, *open_engines(url, timeout), timeout)
+        except (SQLAlchemyError, sqlite3.Error, OSError, ImportError) as error:
             raise explain(error, url) from error
+
+    @property
+    def _is_file(self) -> bool:
+        return self.url.get_backend_name() == "sqlite"
 
     def close(self) -> None:
         self._reader.dispose()
@@ -74,13 +76,22 @@ class Database:
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction that may change things; committed at the end of the block."""
+        """A transaction that may change things; committed at the end of the block.  One at a time."""
         with self._explained(), self._writer.begin() as connection:
+            if self._epoch is not None:
+                self._check_epoch(connection, self._epoch.number)
             yield connection
+
+    def _check_epoch(self, connection: Connection, own: int) -> None:
+        """The first statements of a transaction, so that it can not begin before a new epoch and end after it."""
+        if not self._is_file:
+            connection.execute(SHARE)
+        if connection.execute(LAST_EPOCH).scalar() != own:
+            raise DatabaseError("another nameserver has taken over this database", "stop this one")
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
-        """A snapshot, for looking only."""
+        """A snapshot, for looking only.  From any thread; a few at once, others wait for a while."""
         with self._explained(), self._reader.begin() as connection:
             yield connection
 
@@ -93,12 +104,13 @@ class Database:
 
     # --- lease, schema, site ----------------------------------------------------------------
 
-    def lease(self, wait: bool, stop: threading.Event) -> Lease:
-        """Take the lease; DatabaseError where another nameserver holds it, unless `wait`."""
-        if self.url.get_backend_name() == "sqlite":
+    def lease(self, wait: bool = False, stop: threading.Event | None = None) -> Lease:
+        """Take the lease; DatabaseError where another nameserver holds it, unless `wait` (until `stop` is set)."""
+        stop = stop or threading.Event()
+        if self._is_file:
             return FileLease.take(Path(str(self.url.database) + ".lock"), wait, stop)
         with self._explained():
-            return PostgresLease.take(self._writer, wait, stop)
+            return PostgresLease.take(lease_engine(self.url, self._timeout), wait, stop)
 
     def prepare(self, site_name: str, now: float) -> None:
         """Bring the schema up to date, and make the first rows of a new database.  Call it under the lease."""
@@ -141,11 +153,14 @@ class Database:
 
     def begin_epoch(self, clock: Clock) -> Epoch:
         """A new epoch, one higher than the last."""
+        self._epoch = None
         with self.write() as connection:
-            last = connection.execute(select(func.max(tables.epochs.c.number))).scalar() or 0
-            epoch = Epoch(last + 1, secrets.token_hex(16))
+            if not self._is_file:
+                connection.execute(OWN)
+            epoch = Epoch((connection.execute(LAST_EPOCH).scalar() or 0) + 1, secrets.token_hex(16))
             row = {"number": epoch.number, "token": epoch.token, "started_at": clock.now()}
             connection.execute(insert(tables.epochs), row)
+        self._epoch = epoch
         return epoch
 
     def knows_epoch(self, number: int, token: str) -> bool:
@@ -165,73 +180,3 @@ def _first_rows(connection: Connection, site_name: str, now: float) -> None:
         connection.execute(insert(tables.entries), {"id": entry_id, "name": name, **common})
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT setval(pg_get_serial_sequence('entries', 'id'), 2)"))
-
-
-def _url(where: str) -> URL:
-    try:
-        if "://" not in where:
-            return URL.create("sqlite+pysqlite", database=str(Path(where).absolute()))
-        url = make_url(where)
-        return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
-    except ArgumentError as error:
-        raise DatabaseError(
-            f"{where!r} is not a database", "give a file name, or postgresql+psycopg://user@host/name"
-        ) from error
-
-
-def _open_sqlite(url: URL) -> tuple[Engine, Engine]:
-    path = Path(str(url.database))
-    if not path.parent.is_dir():
-        raise DatabaseError(
-            f"there is no folder {path.parent} for the database", "make it, or choose another --database"
-        )
-    if not path.exists():
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
-        raise DatabaseError(
-            f"the database {path} can not be written to", "the nameserver needs it and its folder writable"
-        )
-    _check_sqlite(path)
-    arguments: dict[str, Any] = {"check_same_thread": False, "isolation_level": None, "timeout": BUSY}
-    writer = create_engine(url, pool_size=1, max_overflow=0, connect_args=arguments)
-    reader = create_engine(url, pool_size=READERS, max_overflow=0, connect_args=arguments)
-    event.listen(writer, "connect", _set_up)
-    event.listen(reader, "connect", _set_up_reader)
-    event.listen(writer, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-    event.listen(reader, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
-    return writer, reader
-
-
-def _check_sqlite(path: Path) -> None:
-    """Raises sqlite3.DatabaseError where the file is no database, or its head is damaged."""
-    with contextlib.closing(sqlite3.connect(path, timeout=BUSY)) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-
-
-def _set_up(connection: Any, _: Any) -> None:
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-32768", "wal_autocheckpoint=2000"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _set_up_reader(connection: Any, _: Any) -> None:
-    for pragma in ("journal_mode=WAL", "cache_size=-4096", "query_only=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def explain(error: Exception, url: URL) -> DatabaseError:
-    """A failure of the database in words."""
-    if isinstance(error, NoSuchModuleError | ModuleNotFoundError):
-        return DatabaseError(f"no driver for {url.drivername}", "pip install 'verbose-goggles[postgresql]'")
-    said = str(error.orig if isinstance(error, DBAPIError) and error.orig else error).strip().splitlines()
-    reason = said[0] if said else type(error).__name__
-    shown = url.render_as_string(hide_password=True)
-    if "malformed" in reason or "not a database" in reason:
-        return DatabaseError(
-            f"the database {shown} is damaged: {reason}", "restore it from a backup, or use restoretree"
-        )
-    if "readonly" in reason or "read-only" in reason:
-        return DatabaseError(f"the database {shown} is read-only", "make the file and its folder writable")
-    if "full" in reason:
-        return DatabaseError(f"the disk of the database {shown} is full", "make room; nothing was changed")
-    return DatabaseError(f"the database {shown} failed: {reason}", "see the log of the nameserver")

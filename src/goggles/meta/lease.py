@@ -38,8 +38,9 @@ def _taken() -> DatabaseError:
 class FileLease:
     """A lock on a file beside a SQLite database."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, path: Path) -> None:
         self._fd: int | None = fd
+        self._path = path
 
     @classmethod
     def take(cls, path: Path, wait: bool, stop: threading.Event) -> FileLease:
@@ -50,14 +51,19 @@ class FileLease:
         while True:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return cls(fd)
+                return cls(fd, path)
             except BlockingIOError:
                 if not wait or stop.wait(PAUSE):
                     os.close(fd)
                     raise _taken() from None
 
     def lost(self) -> bool:
-        return self._fd is None
+        """Also where the file was removed or replaced: then another nameserver can lock its own."""
+        fd = self._fd
+        try:
+            return fd is None or not os.path.samestat(os.stat(self._path), os.fstat(fd))
+        except OSError:
+            return True
 
     def release(self) -> None:
         if self._fd is not None:

@@ -1,8 +1,9 @@
 """Which directory stands at which path: a bounded cache, shared by readers and the writer.
 
-Law: it may only hold what every new snapshot would find.  A reader notes `generation` before its snapshot begins, and
-what it puts is ignored if directories were moved or removed since.  While such a change is being committed the cache
-is shut: nothing is found in it and nothing is put.
+Law: it may only hold what every new snapshot would find.  A reader notes `generation` before its snapshot begins; once
+directories were moved or removed since, what it puts is ignored and it finds nothing here, because its snapshot may be
+older than what is known now.  While such a change is being committed the cache is shut: nothing is found in it and
+nothing is put.  What was found before the snapshot began is only good if `generation` is the same after it began.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ class DirCache:
     def __len__(self) -> int:
         return len(self._ids)
 
-    def get(self, path: str) -> int | None:
+    def get(self, path: str, generation: int) -> int | None:
         with self._lock:
+            if self._shut or generation != self.generation:
+                return None
             found = self._ids.get(path)
             if found is not None:
                 self._ids.move_to_end(path)
@@ -38,6 +41,7 @@ class DirCache:
             if self._shut or generation != self.generation:
                 return
             self._ids[path] = directory
+            self._ids.move_to_end(path)
             if len(self._ids) > self._size:
                 self._ids.popitem(last=False)
 

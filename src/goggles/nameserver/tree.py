@@ -7,8 +7,8 @@ spoil each other.  Overwriting and removing leave a tombstone: the tree remember
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -24,10 +24,12 @@ from goggles.errors import (
 )
 from goggles.meta.tables import ROOT_ID, TRASH_ID
 from goggles.nameserver import statements as sql
-from goggles.nameserver.copies import Copies
+from goggles.nameserver.copies import CHUNK, Copies
 from goggles.nameserver.dircache import DirCache
 from goggles.nameserver.entry import Entry, Written, entry_of
-from goggles.paths import ROOT, DfsPath, is_inside, join, parts, split
+from goggles.paths import ROOT, DfsPath, is_inside, join, parts, show, split
+
+FIXED: dict[int, DfsPath | None] = {ROOT_ID: ROOT, TRASH_ID: None}  # paths that no change can touch
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,9 @@ class Tree(Copies):
     def __init__(self, tx: Connection, cache: DirCache, now: float, default_copies: int = DEFAULT_COPIES) -> None:
         super().__init__(tx, now)
         self._cache = cache
-        self._generation = cache.generation
-        self._found: dict[str, int] = {}
+        self._generation = cache.generation  # noted before the first statement begins the snapshot
+        self._trusting = True  # until the cache turns out to be newer than the snapshot
+        self._found: dict[DfsPath, int] = {}
         self._restructured = False
         self._default_copies = default_copies
 
@@ -70,7 +73,7 @@ class Tree(Copies):
             self._cache.shut()
         self._restructured = True
         self._found.clear()
-        self._paths.clear()
+        self._paths = dict(FIXED)
 
     # --- looking ---------------------------------------------------------------------------
 
@@ -78,6 +81,15 @@ class Tree(Copies):
         """What stands at `path`."""
         if path == ROOT:
             return self.get(ROOT_ID)
+        found = self._look_up(path)
+        if self._trusting and not self._restructured and self._cache.generation != self._generation:
+            # The snapshot may have begun after the change, and what the cache said before it: look without it.
+            self._trusting = False
+            self._found.clear()
+            found = self._look_up(path)
+        return found
+
+    def _look_up(self, path: DfsPath) -> Entry | None:
         above, name = split(path)
         parent = self._directory_id(above)
         return None if parent is None else self._child(parent, name)
@@ -116,35 +128,51 @@ class Tree(Copies):
 
     def _directory_id(self, path: DfsPath) -> int | None:
         """The id of the directory at `path`; None where there is none."""
+        below: list[str] = []
+        here, number = path, self._known(path)
+        while number is None:
+            here, name = split(here)
+            below.append(name)
+            number = self._known(here)
+        while below:
+            name = below.pop()
+            row = self.tx.execute(sql.CHILD_DIR, {"parent": number, "child": name}).first()
+            if row is None or row.kind != "d":
+                return None
+            here, number = join(here, name), int(row.id)
+            self._found[here] = number
+        return number
+
+    def _known(self, path: DfsPath) -> int | None:
+        """The id of a directory without a look into the database."""
         if path == ROOT:
             return ROOT_ID
         known = self._found.get(path)
-        if known is None and not self._restructured:
-            known = self._cache.get(path)
-        if known is not None:
-            return known
-        above, name = split(path)
-        parent = self._directory_id(above)
-        if parent is None:
-            return None
-        row = self.tx.execute(sql.CHILD_DIR, {"parent": parent, "child": name}).first()
-        if row is None or row.kind != "d":
-            return None
-        self._found[path] = row.id
-        return int(row.id)
+        if known is None and self._trusting and not self._restructured:
+            known = self._cache.get(path, self._generation)
+        return known
 
-    def listing(self, path: DfsPath, after: str, limit: int) -> list[Entry]:
+    def listing(self, path: DfsPath, after: str = "", limit: int = 10_000) -> list[Entry]:
         """A page of the entries of a directory, in byte order of their names."""
         directory = self.need_dir(path)
         rows = self.tx.execute(sql.PAGE, {"parent": directory.id, "after": after, "most": limit})
         return [entry_of(row) for row in rows]
 
+    def children(self, directory: int, after: str = "") -> Iterator[Entry]:
+        """The entries of a directory after the name `after`, in byte order of their names, read page by page."""
+        while rows := self.tx.execute(sql.PAGE, {"parent": directory, "after": after, "most": CHUNK}).all():
+            yield from map(entry_of, rows)
+            after = rows[-1].name
+
     def count_children(self, directories: Sequence[int]) -> dict[int, int]:
         """Number of entries by directory id; 0 is left out."""
         if not directories:
             return {}
-        rows = self.tx.execute(sql.CHILDREN, {"ids": list(directories)}).tuples()
-        return {int(parent or 0): int(count) for parent, count in rows}
+        found: dict[int, int] = {}
+        for start in range(0, len(directories), CHUNK):
+            rows = self.tx.execute(sql.CHILDREN, {"ids": list(directories[start : start + CHUNK])})
+            found.update((int(row[0]), int(row[1])) for row in rows)
+        return found
 
     def directories(self, after: int, limit: int) -> list[tuple[int, DfsPath]]:
         """A page of all directories but the root, by id; those that are in the trash are left out."""
@@ -200,20 +228,9 @@ class Tree(Copies):
         return int(key[0])
 
     def _row(self, parent: int, name: str, kind: str) -> dict[str, Any]:
-        return {
-            "parent_id": parent,
-            "name": name,
-            "kind": kind,
-            "copies": None,
-            "created_at": self.now,
-            "modified_at": self.now,
-            "size": 0,
-            "sha256": "",
-            "generation": 0,
-            "version": None,
-            "uploader": "",
-            "source": "",
-        }
+        row = {"parent_id": parent, "name": name, "kind": kind, "copies": None, "size": 0, "sha256": ""}
+        row |= {"created_at": self.now, "modified_at": self.now, "generation": 0, "version": None}
+        return row | {"uploader": "", "source": ""}
 
     def rmdir(self, path: DfsPath) -> Entry:
         """Remove an empty directory."""
@@ -292,12 +309,11 @@ class Tree(Copies):
         holders: Sequence[int],
     ) -> Written:
         """Create or overwrite a file in directory `parent`."""
-        above = self.get(parent)
-        if above is None or not above.is_dir:
-            raise NotFound(f"the directory for {name!r} is gone")
+        if self._directory_path(parent) is None:
+            raise NotFound(f"the directory for {show(name)} is gone", "put it elsewhere")
         there = self._child(parent, name)
         if there is not None and there.is_dir:
-            raise IsADirectory(f"{name!r} is a directory", "give the file a name of its own")
+            raise IsADirectory(f"{show(name)} is a directory", "give the file a name of its own")
         values = {"size": size, "sha256": sha256, "version": version, "uploader": uploader, "source": source}
         if there is None:
             return Written(self._create(parent, name, copies, values, holders), None, ())
@@ -317,18 +333,8 @@ class Tree(Copies):
         self.tx.execute(sql.OVERWRITE, new)
         self.count(size=values["size"] - there.size)
         self.add_holders(there.id, values["size"], holders)
-        entry = Entry(
-            there.id,
-            there.parent_id,
-            there.name,
-            "f",
-            copies,
-            there.created,
-            self.now,
-            generation=there.generation + 1,
-            **values,
-        )
-        return Written(entry, there, old_holders)
+        changes = values | {"generation": there.generation + 1, "copies": copies, "modified": self.now}
+        return Written(replace(there, **changes), there, old_holders)
 
     # --- number of copies ------------------------------------------------------------------
 
@@ -351,13 +357,34 @@ class Tree(Copies):
         return found
 
     def set_copies_below(self, directory: int, copies: int, after: int, limit: int) -> list[int]:
-        """Set it for a page of the files below a directory; their ids."""
-        statement = sql.files_below(directory)
-        ids = [int(number) for number in self.tx.execute(statement, {"after": after, "most": limit}).scalars()]
-        self._set_all_copies(ids, copies)
+        """Set it for the next `limit` files below a directory, in order of their paths; their ids, none at the end.
+
+        `after` is the last id of the page before, 0 for the first.  Where that file has left the directory, the walk
+        begins again and passes over the files that have this number already."""
+        places = self._places(directory, after) if after else [(directory, "")]
+        again = not places
+        walk = [self.children(*place) for place in places or [(directory, "")]]
+        ids: list[int] = []
+        while walk and len(ids) < limit:
+            found = next(walk[-1], None)
+            if found is None:
+                walk.pop()
+            elif found.is_dir:
+                walk.append(self.children(found.id))
+            elif not again or found.copies != copies:
+                ids.append(found.id)
+        if ids:
+            self.tx.execute(sql.SET_COPIES, [{"entry": number, "new_copies": copies} for number in ids])
         return ids
 
-    def _set_all_copies(self, ids: Iterable[int], copies: int) -> None:
-        rows = [{"entry": number, "new_copies": copies} for number in ids]
-        if rows:
-            self.tx.execute(sql.SET_COPIES, rows)
+    def _places(self, directory: int, last: int) -> list[tuple[int, str]]:
+        """Where a walk stands that saw `last` last: (directory, name seen last), outermost first; [] where it left."""
+        places: list[tuple[int, str]] = []
+        number = last
+        while number != directory:
+            row = self.tx.execute(sql.UP, {"id": number}).first()
+            if row is None or row.parent_id is None:
+                return []
+            places.insert(0, (row.parent_id, row.name))
+            number = row.parent_id
+        return places

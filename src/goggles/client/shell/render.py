@@ -1,0 +1,130 @@
+"""Answers as tables that fit the terminal, or as JSON.
+
+Law: names from the tree are made safe before they are shown; nothing is cut in JSON.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from goggles.client.shell.words import safe
+from goggles.contracts.records import DirInfo, Entry, FileInfo, SiteInfo, StorageInfo
+
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+
+def size(count: int, exact: bool = False) -> str:
+    """Bytes for people: 1.5 MiB."""
+    if exact or count < 1024:
+        return str(count) if exact else f"{count} B"
+    value, unit = float(count), 0
+    while value >= 1024 and unit < len(UNITS) - 1:
+        value, unit = value / 1024, unit + 1
+    return f"{value:.1f} {UNITS[unit]}"
+
+
+def when(seconds: float) -> str:
+    """A time for people, UTC."""
+    if not seconds:
+        return "-"
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def as_json(data: Any) -> str:
+    return json.dumps(data, ensure_ascii=False, default=str)
+
+
+def console(stderr: bool = False) -> Console:
+    """A console that colours only terminals and cuts nothing elsewhere."""
+    stream = sys.stderr if stderr else sys.stdout
+    wide = None if stream.isatty() else 10_000
+    return Console(file=stream, highlight=False, markup=False, width=wide, soft_wrap=False)
+
+
+def table(headings: Sequence[tuple[str, str]]) -> Table:
+    """An empty table; each heading with `left`, `right` or `path` (gives way first)."""
+    made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for text, how in headings:
+        if how == "path":
+            made.add_column(text, overflow="fold", ratio=None, min_width=8)
+        else:
+            made.add_column(text, justify="right" if how == "right" else "left", no_wrap=True)
+    return made
+
+
+def name_of(entry: Entry) -> str:
+    return safe(entry.path.rpartition("/")[2] or "/")
+
+
+def copies_of(entry: FileInfo) -> str:
+    """Copies that count of copies wanted; offsite where none is here."""
+    text = f"{entry.live}/{entry.copies}"
+    return text + (" offsite" if entry.offsite else f" owed {entry.owed}" if entry.owed else "")
+
+
+def listing(entries: Sequence[Entry], long: bool, exact: bool) -> Table:
+    """`ls`: type, name, size, storages; with -l also copies, generation, times, uploader."""
+    more = [("copies", "left"), ("gen", "right"), ("modified", "left"), ("uploader", "left")] if long else []
+    made = table([("type", "left"), ("size", "right"), *more, ("name", "path"), ("storages", "path")])
+    for entry in entries:
+        if isinstance(entry, DirInfo):
+            cells = ["-", "-", when(entry.modified), "-"] if long else []
+            made.add_row("dir", f"{entry.entries} in it", *cells, Text(name_of(entry) + "/"), "")
+        else:
+            cells = (
+                [copies_of(entry), str(entry.generation), when(entry.modified), safe(entry.uploader)] if long else []
+            )
+            mark = "" if long or not entry.owed else f" (owed {entry.owed})"
+            row = Text(name_of(entry)), Text(", ".join(entry.storages) + mark)
+            made.add_row("file", size(entry.size, exact), *cells, *row)
+    return made
+
+
+def storages(infos: Sequence[StorageInfo], exact: bool) -> Table:
+    """`du`: node name, address, free, capacity, used, state."""
+    headings = [("name", "left"), ("address", "path"), ("free", "right"), ("capacity", "right"), ("used", "right")]
+    made = table([*headings, ("files", "right"), ("zone", "left"), ("state", "left")])
+    for info in infos:
+        sizes = [size(number, exact) for number in (info.free, info.capacity, info.used)]
+        made.add_row(
+            info.name, f"{info.addr[0]}:{info.addr[1]}", *sizes, str(info.files), safe(info.zone) or "-", info.state
+        )
+    return made
+
+
+def site(info: SiteInfo, exact: bool) -> str:
+    """The totals under `du`."""
+    owed = f", {info.owed} of them owed copies" if info.owed else ""
+    lines = [
+        f"{info.files} files{owed}, {info.directories} directories, {size(info.size, exact)} in site {safe(info.site)}"
+    ]
+    lines += [f"WARNING: {safe(warning)}" for warning in info.warnings]
+    return "\n".join(lines)
+
+
+def details(entry: Entry) -> str:
+    """`stat`: everything that is known."""
+    pairs: list[tuple[str, object]] = [("path", safe(entry.path)), ("type", entry.type)]
+    if isinstance(entry, FileInfo):
+        pairs += [
+            ("size", f"{entry.size} bytes ({size(entry.size)})"),
+            ("sha256", entry.hash),
+            ("generation", entry.generation),
+            ("copies", f"{entry.live} of {entry.copies}" + (f", {entry.owed} owed" if entry.owed else "")),
+            ("storages", ", ".join(entry.storages) or "none"),
+            ("offsite", "yes" if entry.offsite else "no"),
+            ("uploader", safe(entry.uploader)),
+            ("source", safe(entry.source)),
+        ]
+    else:
+        pairs += [("entries", entry.entries), ("copies", entry.copies or "as in the directory above")]
+    pairs += [("created", when(entry.created)), ("modified", when(entry.modified))]
+    return "\n".join(f"{key:<11} {value}" for key, value in pairs)
