@@ -105,7 +105,7 @@ def test_a_path_through_a_file_is_refused(fs: Session, change: str) -> None:
 
 
 def test_what_is_of_the_wrong_kind_is_refused(fs: Session) -> None:
-    for wrong, call in [
+    cases: list[tuple[type[GogglesError], Callable[[], object]]] = [
         (IsADirectory, lambda: fs.write("/full", b"x")),
         (IsADirectory, lambda: fs.rm("/full")),
         (NotADirectory, lambda: fs.rmdir("/kept")),
@@ -115,14 +115,20 @@ def test_what_is_of_the_wrong_kind_is_refused(fs: Session) -> None:
         (BadRequest, lambda: fs.setrep("/kept", 0)),
         (BadRequest, lambda: fs.setrep("/kept", 1000)),
         (IsADirectory, lambda: fs.read("/full")),
-    ]:
+    ]
+    for wrong, call in cases:
         with pytest.raises(wrong):
             call()
 
 
 @pytest.mark.parametrize("recursive", [False, True])
 def test_the_root_stays(fs: Session, recursive: bool) -> None:
-    for call in (lambda: fs.rmdir("/", recursive=recursive), lambda: fs.mv("/", "/elsewhere"), lambda: fs.rm("/")):
+    calls: list[Callable[[], object]] = [
+        lambda: fs.rmdir("/", recursive=recursive),
+        lambda: fs.mv("/", "/elsewhere"),
+        lambda: fs.rm("/"),
+    ]
+    for call in calls:
         with pytest.raises(GogglesError):
             call()
 

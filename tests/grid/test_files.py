@@ -276,7 +276,7 @@ def test_a_reader_during_overwrites_sees_whole_versions_only(
 
     writer = threading.Thread(target=overwrite)
     writer.start()
-    seen = []
+    seen: list[bytes] = []
     while not done.is_set() or not seen:
         fs.get(f"{home}/file", tmp_path / "back", overwrite=True)
         seen.append((tmp_path / "back").read_bytes())

@@ -7,6 +7,7 @@ import io
 import os
 import ssl
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -17,7 +18,6 @@ from goggles.roles import Role
 from goggles.testing.cluster import Cluster
 
 MIB = 1 << 20
-SOMETHING = r"\w"  # what a script sees is no class of ours, but it says something
 Dial = Callable[..., Any]
 
 
@@ -44,6 +44,13 @@ def dial(site: Cluster) -> Iterator[Dial]:
 @pytest.fixture
 def nameserver(site: Cluster, dial: Dial) -> Any:
     return dial(site.port)
+
+
+@contextmanager
+def refusal(match: str = r"\w") -> Iterator[Any]:
+    """The error of a block, which a stock rpyc makes of ours: it has a code and a hint."""
+    with pytest.raises(Exception, match=match) as caught:
+        yield caught
 
 
 def holder_and_other(site: Cluster, nameserver: Any, path: str) -> tuple[str, str]:
@@ -105,9 +112,9 @@ def test_what_is_refused_says_its_code(
     fs: Session, nameserver: Any, call: str, arguments: tuple[object, ...], code: str
 ) -> None:
     before = fs.ls("/")
-    with pytest.raises(Exception, match=SOMETHING) as error:
+    with refusal() as error:
         getattr(nameserver, call)(*arguments)
-    assert getattr(error.value, "code", "none").startswith(code)
+    assert error.value.code.startswith(code)
     assert error.value.code != "internal"
     assert isinstance(error.value.hint, str)
     assert "/src/goggles" not in str(error.value) + "".join(getattr(error.value, "__notes__", []))
@@ -116,15 +123,14 @@ def test_what_is_refused_says_its_code(
 
 @pytest.mark.parametrize("call", ["upgrade", "inventory", "verdict", "activate", "heartbeat", "write_notification"])
 def test_a_client_may_not_speak_as_a_storage(nameserver: Any, call: str) -> None:
-    with pytest.raises(Exception, match=SOMETHING) as error:
+    with refusal() as error:
         getattr(nameserver, call)()
-    assert getattr(error.value, "code", "none") in ("denied", "none")
-    assert getattr(error.value, "code", "denied") == "denied"
+    assert error.value.code == "denied"
 
 
 @pytest.mark.parametrize("call", ["accept", "restoretree", "drain", "set_account", "export_tree"])
 def test_a_client_may_not_administer(nameserver: Any, call: str) -> None:
-    with pytest.raises(Exception, match=SOMETHING) as error:
+    with refusal() as error:
         getattr(nameserver, call)("alice")
     assert error.value.code == "denied"
 
@@ -133,7 +139,7 @@ def test_a_client_may_not_administer(nameserver: Any, call: str) -> None:
     "name", ["_owners", "caller", "__class__", "__dict__", "_rpyc_getattr", "exposed_ls", "nonsense"]
 )
 def test_only_what_is_exposed_can_be_reached(nameserver: Any, name: str) -> None:
-    with pytest.raises(Exception, match=SOMETHING):
+    with refusal():
         rpyc.core.netref.syncreq(nameserver, rpyc.core.consts.HANDLE_GETATTR, name)()
 
 
@@ -148,7 +154,7 @@ def test_a_storage_gives_a_file_to_read_from(site: Cluster, fs: Session, nameser
         assert file.read(MIB) == data[MIB : 2 * MIB]
         file.seek(-5, os.SEEK_END)
         assert (file.read(), file.read()) == (data[-5:], b"")
-    with pytest.raises(Exception, match=SOMETHING):
+    with refusal():
         file.read(1)
     again = storage.open("/readable", "rb")
     assert again.read() == data
@@ -172,7 +178,7 @@ def test_a_storage_takes_what_a_file_object_gives(site: Cluster, fs: Session, di
 
 
 def test_a_script_that_does_not_let_its_file_be_read_is_told_how(site: Cluster, fs: Session, dial: Dial) -> None:
-    with pytest.raises(Exception, match="allow_public_attrs") as error:
+    with refusal("allow_public_attrs") as error:
         dial(site.ports["bob"]).write_fileobj("/unreadable", io.BytesIO(b"x"))
     assert error.value.code == "bad_request"
     assert not fs.exists("/unreadable")
@@ -185,7 +191,7 @@ def test_a_source_that_gives_text_or_breaks_changes_nothing(site: Cluster, fs: S
 
     storage = dial(site.ports["bob"], allow_public_attrs=True)
     for source in (io.StringIO("text"), Broken(), 7):
-        with pytest.raises(Exception, match=SOMETHING) as error:
+        with refusal() as error:
             storage.write_fileobj("/broken", source)
         assert error.value.code == "bad_request"
     assert not fs.exists("/broken")
@@ -197,15 +203,15 @@ def test_a_storage_refuses_what_it_can_not_give(site: Cluster, fs: Session, name
     holder, other = holder_and_other(site, nameserver, "/there")
     storage = dial(site.ports[holder])
     for mode in ("wb", "w", "ab", "r+b"):
-        with pytest.raises(Exception, match="write_fileobj") as error:
+        with refusal("write_fileobj") as error:
             storage.open("/there", mode)
         assert error.value.code == "bad_request"
-    with pytest.raises(Exception, match=f"{other} has no copy") as elsewhere:
+    with refusal(f"{other} has no copy") as elsewhere:
         dial(site.ports[other]).open("/there", "rb")
     assert elsewhere.value.code == "not_found"
     assert holder in elsewhere.value.hint
     for path, code in [("/none", "not_found"), ("/../etc/passwd", "bad_path"), ("/.goggles/site.json", "bad_path")]:
-        with pytest.raises(Exception, match=SOMETHING) as error:
+        with refusal() as error:
             storage.open(path, "rb")
         assert error.value.code == code
 
@@ -214,8 +220,8 @@ def test_of_a_file_object_only_reading_can_be_reached(site: Cluster, fs: Session
     fs.write("/object", b"x")
     file = dial(site.ports[holder_and_other(site, nameserver, "/object")[0]]).open("/object", "rb")
     for name in ("write", "truncate", "_file", "raw", "fileno", "__init__"):
-        with pytest.raises(Exception, match=SOMETHING):
+        with refusal():
             rpyc.core.netref.syncreq(file, rpyc.core.consts.HANDLE_GETATTR, name)
-    with pytest.raises(Exception, match=SOMETHING):
+    with refusal():
         rpyc.core.netref.syncreq(file.read, rpyc.core.consts.HANDLE_GETATTR, "__globals__")
     file.close()

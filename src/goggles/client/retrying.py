@@ -9,6 +9,8 @@ from collections.abc import Callable
 from goggles.client.api import Progress
 from goggles.errors import ChecksumMismatch, GogglesError, Unavailable, UploadLost
 
+RETURNING = 8.0  # seconds in which a storage that was only restarted is back
+
 
 class ChainFailed(Exception):
     """The storages named in `failed` could not take the bytes, for this `reason`."""
@@ -19,11 +21,14 @@ class ChainFailed(Exception):
         self.failed = failed
 
 
-def worth_another_try(error: Exception) -> bool:
-    """The nameserver's own "no room" and "no storage" are final; what a storage says is not."""
-    return isinstance(error, ChainFailed | UploadLost | ChecksumMismatch) or (
-        isinstance(error, Unavailable) and "no storage that holds" in str(error)
-    )
+def patience_with(error: Exception, patience: float) -> float:
+    """Seconds for which a put is tried again after this error.  What the nameserver refuses is final; what a storage
+    says is not, and storages that are coming back are waited for a little."""
+    if isinstance(error, ChainFailed | UploadLost | ChecksumMismatch):
+        return patience
+    if isinstance(error, Unavailable):
+        return patience if "no storage that holds" in error.message else min(RETURNING, patience)
+    return 0.0
 
 
 def wait(seconds: float, cancel: threading.Event | None) -> None:

@@ -26,7 +26,7 @@ from goggles.client.gettree import GetTree
 from goggles.client.puttree import PutTree
 from goggles.client.ranges import RangeReader
 from goggles.client.receiving import Target, fetch, stream
-from goggles.client.retrying import ChainFailed, Meter, wait, worth_another_try
+from goggles.client.retrying import ChainFailed, Meter, patience_with, wait
 from goggles.client.sending import Sent, Source, send, why_not
 from goggles.contracts.data import Committed, ReadTicket, WriteTicket
 from goggles.contracts.records import DirInfo, Entry, FileInfo, SiteInfo, StorageInfo, entry_from_wire
@@ -47,7 +47,6 @@ from goggles.pki.context import Contexts, PkiFiles
 from goggles.wire.dial import Address, Dialer
 from goggles.wire.links import Links
 
-TRIES = 8
 READ_PATIENCE = 6.0  # seconds for which a file that no storage has is asked for again: one may be restarting
 PAGE = 1_000
 WHOLE = 1 << 62
@@ -214,19 +213,18 @@ class Session:
 
     def _put(self, source: Source, path: DfsPath, meter: Meter, cancel: threading.Event | None) -> Committed:
         avoid: list[str] = []
-        deadline, pause = time.monotonic() + self._calls.patience, 0.1
-        for attempt in range(1, TRIES + 1):
+        began, pause = time.monotonic(), 0.1
+        while True:
             source.rewind()
             meter.restart()
             try:
                 return self._put_once(source, path, avoid, meter, cancel)
             except (NoSpace, Unavailable, UploadLost, ChecksumMismatch, ChainFailed) as error:
                 avoid += error.failed if isinstance(error, ChainFailed) else []
-                if attempt == TRIES or time.monotonic() > deadline or not worth_another_try(error):
+                if time.monotonic() - began > patience_with(error, self._calls.patience):
                     raise (error.reason if isinstance(error, ChainFailed) else error) from None
             wait(pause, cancel)
             pause = min(2.0, 2 * pause)
-        raise Unavailable(f"{path} could not be written")
 
     def _put_once(
         self, source: Source, path: DfsPath, avoid: list[str], meter: Meter, cancel: threading.Event | None

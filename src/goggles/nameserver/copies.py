@@ -98,7 +98,7 @@ class Copies:
         """Storage ids by entry id."""
         found: dict[int, list[int]] = {}
         for start in range(0, len(ids), CHUNK):
-            for entry, storage in self.tx.execute(sql.HOLDERS, {"ids": list(ids[start : start + CHUNK])}).tuples():
+            for entry, storage in self.tx.execute(sql.HOLDERS, {"ids": list(ids[start : start + CHUNK])}):
                 found.setdefault(entry, []).append(storage)
         return found
 
@@ -133,7 +133,7 @@ class Copies:
 
     def used_by_storage(self) -> dict[int, tuple[int, int]]:
         """(files, bytes) by storage id."""
-        return {storage: (int(count), int(size)) for storage, count, size in self.tx.execute(sql.USED).tuples()}
+        return {storage: (int(count), int(size)) for storage, count, size in self.tx.execute(sql.USED)}
 
     # --- letting go ------------------------------------------------------------------------
 
@@ -204,7 +204,7 @@ class Copies:
         """Live copies by entry id, of those of these entries that are owed some."""
         found: dict[int, int] = {}
         for start in range(0, len(ids), CHUNK):
-            found.update(self.tx.execute(sql.OWED_AMONG, {"ids": list(ids[start : start + CHUNK])}).tuples().all())
+            found.update(self.tx.execute(sql.OWED_AMONG, {"ids": list(ids[start : start + CHUNK])}).all())
         return found
 
     def owed_first(self, limit: int, skip: Collection[int]) -> list[int]:
@@ -248,7 +248,7 @@ class Copies:
         self.tx.execute(sql.SET_DRAINING, {"storage": storage, "on": on})
 
     def accounts(self) -> list[tuple[str, int]]:
-        return [(name, level) for name, level in self.tx.execute(sql.ACCOUNTS).tuples()]
+        return [(name, level) for name, level in self.tx.execute(sql.ACCOUNTS)]
 
     def set_account(self, name: str, level: Level | None) -> None:
         self.tx.execute(sql.DELETE_ACCOUNT, {"called": name})

@@ -61,9 +61,9 @@ def fsck(database: str, roots: Mapping[str, Path], *, whole: bool = True) -> lis
 
 def _tree(connection: Connection) -> tuple[set[str], list[Expected]]:
     e, i, s = tables.entries.c, tables.instances.c, tables.storages.c
-    names = dict(connection.execute(select(s.id, s.name)).tuples().all())
+    names = dict(connection.execute(select(s.id, s.name)).all())
     holders: dict[int, list[str]] = {}
-    for entry, storage in connection.execute(select(i.entry_id, i.storage_id)).tuples():
+    for entry, storage in connection.execute(select(i.entry_id, i.storage_id)):
         holders.setdefault(entry, []).append(names[storage])
     rows = connection.execute(select(e.id, e.parent_id, e.name, e.kind, e.size, e.sha256, e.copies)).all()
     parents = {row.id: (row.parent_id, row.name) for row in rows}

@@ -20,6 +20,7 @@ from goggles.nameserver.decisions import Transaction
 from goggles.nameserver.entry import Entry
 from goggles.nameserver.replication import Standing
 from goggles.nameserver.site import Site
+from goggles.nameserver.states import NodeState
 from goggles.nameserver.tree import Tree
 from goggles.paths import DfsPath, join, parse
 
@@ -121,7 +122,7 @@ class Namespace:
         def decide(tx: Transaction) -> tuple[Value, ...]:
             if recursive:
                 tx.tree.remove_tree(wanted)
-                self._tell_all(tx, orders.remove_tree(wanted))
+                self._tell_of_removal(tx, wanted)
                 tx.on_commit(self._trash)
             else:
                 tx.tree.rmdir(wanted)
@@ -188,6 +189,14 @@ class Namespace:
                 node.order(orders.remove(path, entry.version))
 
             tx.on_commit(effect)
+
+    def _tell_of_removal(self, tx: Transaction, path: DfsPath) -> None:
+        """Only storages that are known to have there what the tree had may remove it unseen; others are asked again."""
+        for node in self._site.roster.connected():
+            if node.state is NodeState.ACTIVE:
+                tx.on_commit(partial(node.order, orders.remove_tree(path)))
+            elif node.outbox is not None:
+                tx.on_commit(node.outbox.stir)
 
     def _tell_holders(self, tx: Transaction, entry: Entry, order: orders.Order) -> None:
         for holder in tx.tree.instances_of([entry.id]).get(entry.id, ()):

@@ -35,7 +35,7 @@ class Outbox:
     taken: int = 0
     done: int = 0  # carried out, as far as is known
     closed: bool = False
-    moves: int = 0  # renames among them
+    moves: int = 0  # orders among them that move files about: a walk that runs meanwhile may miss some
     _entries: deque[Entry] = field(default_factory=deque)
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
@@ -43,12 +43,17 @@ class Outbox:
         """Queue `order`; its number.  Where far too many wait, the outbox closes: the storage checks itself again."""
         with self._changed:
             self.last += 1
-            self.moves += order[0] in ("move", "move_file")
+            self.moves += order[0] in ("move", "move_file", "publish")
             if len(self._entries) >= MAX_WAITING:
                 self.closed = True
             self._entries.append(Entry(order, report))
             self._changed.notify()
             return self.last
+
+    def stir(self) -> None:
+        """Something happened that a walk under way may have missed."""
+        with self._changed:
+            self.moves += 1
 
     def take(self, most: int, seconds: float) -> tuple[int, list[Entry]]:
         """(number of the first, up to `most` entries), waiting up to `seconds` for any."""

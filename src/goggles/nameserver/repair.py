@@ -324,5 +324,9 @@ class Repair:
 
     def order_failed(self, node: Node, order: tuple[object, ...], message: str) -> None:
         """An order that a storage could not carry out: what it says it has is compared with the tree again."""
-        if order[0] in ("publish", "move", "move_file", "remove", "stamp"):
+        if order[0] not in ("publish", "move", "move_file", "remove", "stamp", "mkdir"):
+            return
+        if node.state is NodeState.ACTIVE:
             node.order(orders.recheck())
+        elif node.outbox is not None:
+            node.outbox.stir()

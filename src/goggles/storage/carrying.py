@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from goggles import failpoints
 from goggles.contracts.orders import Order
 from goggles.contracts.records import Value
-from goggles.errors import BadRequest, Conflict, GogglesError, NotFound, Stale
-from goggles.paths import ROOT, DfsPath, join, parse, show
+from goggles.errors import BadRequest, GogglesError, NotFound, Stale
+from goggles.paths import ROOT, DfsPath, join, parse, parts, show, split
 from goggles.storage import notes
 from goggles.storage.containment import DIRECTORY, Root, explained, kind_of, open_regular
 from goggles.storage.inventory import digest_of
@@ -89,7 +89,55 @@ class Carrier:
 
     # --- directories -----------------------------------------------------------------------
 
+    def _make_way(self, path: DfsPath) -> None:
+        """Put aside files that stand where directories have to be: the order knows the tree, they are what is old."""
+        names = parts(path)
+        for depth in range(len(names)):
+            here = DfsPath("/" + "/".join(names[: depth + 1]))
+            try:
+                with self._root.parent(here) as (fd, name):
+                    kind = kind_of(name, fd)
+                    if kind == "directory":
+                        continue
+                    if kind:
+                        self._put_aside(name, fd, here)
+                    return
+            except NotFound:
+                return
+
+    def _put_aside(self, name: str, fd: int, path: DfsPath) -> None:
+        """A file that is in the way: staged under its version, where it will be looked for; else in quarantine."""
+        there = self._note_at(name, fd)
+        if there and not kind_of(check_upload(there), self._staging):
+            os.rename(name, there, src_dir_fd=fd, dst_dir_fd=self._staging)
+            self._touch(self._staging)
+        else:
+            self._quarantine_at(name, fd, path)
+        self._touch(fd)
+
+    def _empty_aside(self, name: str, fd: int, path: DfsPath) -> None:
+        """Put aside all files of a directory that stands where a file has to be, and remove it."""
+        inside = os.open(name, DIRECTORY, dir_fd=fd)
+        try:
+            for child in os.listdir(inside):
+                below = join(path, child)
+                if kind_of(child, inside) == "directory":
+                    self._empty_aside(child, inside, below)
+                else:
+                    self._put_aside(child, inside, below)
+        finally:
+            os.close(inside)
+        os.rmdir(name, dir_fd=fd)
+
+    @contextlib.contextmanager
+    def _place(self, path: DfsPath) -> Iterator[tuple[int, str]]:
+        """`Root.parent`, made where it is missing."""
+        self._make_way(split(path)[0])
+        with self._root.parent(path, create=True) as found:
+            yield found
+
     def _mkdir(self, text: str) -> None:
+        self._make_way(parse(text))
         with self._root.directory(parse(text), create=True):
             pass  # each step was fsynced as it was made
 
@@ -116,7 +164,7 @@ class Carrier:
         source, target = parse(old), parse(new)
         with contextlib.suppress(NotFound), self._root.parent(source) as (fd, name):
             if kind_of(name, fd) == "directory":
-                with self._root.parent(target, create=True) as (to, base):
+                with self._place(target) as (to, base):
                     self._merge(name, fd, base, to, target)
                     self._touch(to)
                 self._touch(fd)
@@ -124,6 +172,8 @@ class Carrier:
     def _merge(self, name: str, fd: int, base: str, to: int, target: DfsPath) -> None:
         """Rename a directory, or move what is in it into one that is there already."""
         if kind_of(base, to) != "directory":
+            if kind_of(base, to):
+                self._put_aside(base, to, target)
             os.rename(name, base, src_dir_fd=fd, dst_dir_fd=to)
             return
         source, below = os.open(name, DIRECTORY, dir_fd=fd), os.open(base, DIRECTORY, dir_fd=to)
@@ -139,9 +189,8 @@ class Carrier:
     def _merge_one(self, child: str, source: int, below: int, path: DfsPath) -> None:
         if kind_of(child, source) == "directory":
             self._merge(child, source, child, below, path)
-        elif kind_of(child, below):
-            self._quarantine_at(child, source, path)
-        else:
+        else:  # what is moved is what the tree has there; what stands there is old
+            self._clear_way(child, below, path, "")
             os.rename(child, child, src_dir_fd=source, dst_dir_fd=below)
 
     # --- files -----------------------------------------------------------------------------
@@ -153,7 +202,7 @@ class Carrier:
             if self._version_at(path) == version:
                 return
             raise NotFound(f"upload {upload} is not staged here")
-        with self._root.parent(path, create=True) as (fd, name):
+        with self._place(path) as (fd, name):
             self._clear_way(name, fd, path, replaces)
             self._finish_note(staged, version, generation)
             failpoints.hit("storage.publish.before_rename")
@@ -166,19 +215,13 @@ class Carrier:
         put aside, because it may be a version that belongs elsewhere by now."""
         kind = kind_of(name, fd)
         if kind == "directory":
-            try:
-                os.rmdir(name, dir_fd=fd)
-            except OSError:
-                raise Conflict(f"a directory with something in it stands at {path}") from None
+            self._empty_aside(name, fd, path)
         elif kind:
             there = self._note_at(name, fd)
             if there and (replaces is None or there == replaces):
                 self._freed(os.stat(name, dir_fd=fd).st_size)
-            elif there:
-                os.rename(name, check_upload(there), src_dir_fd=fd, dst_dir_fd=self._staging)
-                self._touch(self._staging)
             else:
-                self._quarantine_at(name, fd, path)
+                self._put_aside(name, fd, path)
 
     def _note_at(self, name: str, fd: int) -> str:
         """The version of what stands there, as noted and still true; '' where that is not known."""
@@ -221,7 +264,12 @@ class Carrier:
             self._from_aside(target, version)
             return
         self._need_version(source, there, version)
-        with self._root.parent(source) as (fd, name), self._root.parent(target, create=True) as (to, base):
+        if target.startswith(source + "/") or source.startswith(target + "/"):
+            with self._root.parent(source) as (fd, name):
+                self._put_aside(name, fd, source)
+            self._from_aside(target, version)
+            return
+        with self._root.parent(source) as (fd, name), self._place(target) as (to, base):
             self._clear_way(base, to, target, "")
             os.rename(name, base, src_dir_fd=fd, dst_dir_fd=to)
             self._touch(fd)
@@ -232,7 +280,7 @@ class Carrier:
         aside = check_upload(version)
         if not kind_of(aside, self._staging):
             return
-        with self._root.parent(target, create=True) as (to, base):
+        with self._place(target) as (to, base):
             self._clear_way(base, to, target, "")
             os.rename(aside, base, src_dir_fd=self._staging, dst_dir_fd=to)
             self._touch(to)
@@ -240,6 +288,9 @@ class Carrier:
     def _remove(self, text: str, version: str) -> None:
         path = parse(text)
         there = self._version_at(path)
+        if there != version and kind_of(check_upload(version), self._staging):
+            self._discard(version)
+            return
         if there is None:
             return
         self._need_version(path, there, version)
@@ -254,6 +305,9 @@ class Carrier:
         """Also where the bytes were edited since the note on them was written: those are meant."""
         path = parse(text)
         there = self._version_at(path)
+        if version and there != version and kind_of(check_upload(version), self._staging):
+            self._quarantine_staged(version)  # it had to make way
+            return
         if there is None:
             return
         if self._version_at(path, believed=False) != version:
