@@ -13,9 +13,9 @@ from pathlib import Path
 import psycopg
 import pytest
 from sqlalchemy import make_url
+from tests import postgres
 
 from goggles.meta.database import Database
-from tests import postgres
 
 KINDS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)]
 
@@ -67,7 +67,7 @@ class Maker:
         return url.set(database=name).render_as_string(False)
 
     def drop(self) -> None:
-        if self._server:
+        if "GOGGLES_TEST_POSTGRES" in os.environ and self._server:  # a private cluster goes as a whole
             url = make_url(self._server).set(drivername="postgresql").render_as_string(False)
             with psycopg.connect(url, autocommit=True) as connection:
                 for name in self._made:

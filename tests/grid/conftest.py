@@ -6,7 +6,6 @@ Law: a test that uses `cluster` ends with the site at rest and `fsck` silent, ex
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,7 @@ Factory = Callable[..., Cluster]
 
 def problems(cluster: Cluster) -> list[str]:
     """What `fsck` says of a stopped cluster."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The Result.tuples", DeprecationWarning)
-        return fsck(cluster.database, {name: cluster.root(name) for name in cluster.names})
+    return fsck(cluster.database, {name: cluster.root(name) for name in cluster.names})
 
 
 @pytest.fixture

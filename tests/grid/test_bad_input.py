@@ -180,7 +180,6 @@ def test_a_get_to_where_it_can_not_go_leaves_nothing(fs: Session, tmp_path: Path
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "there"]
 
 
-@pytest.mark.xfail(strict=True, raises=OSError, reason="session.py:302: what stat() says of the target is not caught")
 def test_a_get_to_a_name_that_is_too_long_for_the_disk_says_so(fs: Session, tmp_path: Path) -> None:
     with pytest.raises(LocalFileError):
         fs.get("/kept", tmp_path / ("x" * 300))
@@ -281,7 +280,6 @@ def test_certificates_that_do_not_fit_are_told_apart(
     assert not (tmp_path / "alice" / ".goggles" / "site.json").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="nameserver/program.py:40: the role of its own certificate is not checked")
 def test_a_nameserver_with_the_certificate_of_a_storage_does_not_start(
     certificates: Certificates, nameserver: list[str]
 ) -> None:
@@ -289,7 +287,6 @@ def test_a_nameserver_with_the_certificate_of_a_storage_does_not_start(
     assert "bob" in refused("nameserver", *flags_with(nameserver, certfile=certificate, keyfile=key), seconds=4)
 
 
-@pytest.mark.xfail(strict=True, reason="context.py:165: compares the names of the CAs, not the signature")
 def test_a_certificate_of_another_ca_of_the_same_name_is_refused(nameserver: list[str], tmp_path: Path) -> None:
     other = Certificates(tmp_path / "other")
     assert "not issued by" in refused("nameserver", *flags_with(nameserver, ca_cert=other.ca), seconds=4)

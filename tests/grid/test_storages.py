@@ -109,9 +109,6 @@ def test_a_storage_that_was_away_learns_of_everything_it_missed(cluster: Factory
     assert not (root / "gone").exists()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="repair.py:222: what found no storage waits 10 s, though one activates meanwhile"
-)
 def test_a_storage_that_activates_is_given_owed_copies_at_once(cluster: Factory) -> None:
     site = cluster("alice", "bob")
     fs = site.connect()

@@ -25,7 +25,7 @@ from goggles.errors import (
 from goggles.pki.context import Contexts, PkiFiles
 from goggles.roles import Level, Role
 from goggles.testing.cluster import Certificates
-from goggles.wire.data import ALPN_DATA, Buffer, DataLink, Kind
+from goggles.wire.data import Buffer, DataLink, Kind
 from goggles.wire.dial import Address, Dialer
 from goggles.wire.server import Doors, Limits, Server
 from goggles.wire.service import USERS, Service, exposed
@@ -208,11 +208,14 @@ def test_a_stranger_is_refused(server, tmp_path):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.load_cert_chain(certificate, key)
-    with socket.create_connection(("127.0.0.1", server.port)) as plain, context.wrap_socket(plain) as sock:
-        with pytest.raises((ssl.SSLError, ConnectionResetError)):
-            sock.sendall(b"hello")
-            if not sock.recv(100):
-                raise ConnectionResetError
+    with (
+        socket.create_connection(("127.0.0.1", server.port)) as plain,
+        context.wrap_socket(plain) as sock,
+        pytest.raises((ssl.SSLError, ConnectionResetError)),
+    ):
+        sock.sendall(b"hello")
+        if not sock.recv(100):
+            raise ConnectionResetError
     assert server.connected() == 0
 
 
@@ -256,11 +259,13 @@ def test_plain_tcp_and_garbage_harm_nobody(server, dial, junk):
 def test_garbage_inside_tls_ends_that_connection_only(server, dial, certificates):
     context = contexts(certificates, "ann", Role.CLIENT).client()
     for junk in (b"\xff" * 64, b"\0\0\0\5\0abcde\n", b"\0\0\0\3\1xyz\n", b"\x7f\xff\xff\xff\0"):
-        with socket.create_connection(("127.0.0.1", server.port)) as plain:
-            with context.wrap_socket(plain, server_hostname="localhost") as sock:
-                sock.sendall(junk)
-                sock.settimeout(5)
-                assert sock.recv(4096) == b""
+        with (
+            socket.create_connection(("127.0.0.1", server.port)) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as sock,
+        ):
+            sock.sendall(junk)
+            sock.settimeout(5)
+            assert sock.recv(4096) == b""
     assert dial().call("echo", "fine") == "fine"
 
 
@@ -322,7 +327,7 @@ def test_plain_rpyc_reaches_nothing_else(server, certificates):
             lambda: dir(connection.root) and connection.root.__dict__,
             lambda: connection.root.__reduce_ex__(2),
         ):
-            with pytest.raises(Exception) as caught:  # noqa: PT011 - rpyc has many
+            with pytest.raises(Exception) as caught:
                 attack()
             assert "should never be reached" not in str(caught.value)
         assert connection.root.echo("still") == "still"

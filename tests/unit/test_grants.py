@@ -3,7 +3,7 @@
 import pytest
 
 from goggles.contracts.grants import READ, WRITE, Grant, check
-from goggles.errors import PermissionDenied
+from goggles.errors import PermissionDenied, Stale
 
 KEY, HOLDER = b"k" * 32, "spiffe://goggles/client/ann"
 GRANT = Grant(WRITE, "u" * 32, "/a", 10, "alice", HOLDER, 1000.0)
@@ -33,11 +33,11 @@ def test_nothing_else_is_allowed_by_it(wrong):
 def test_one_flipped_bit_makes_it_worthless(place):
     sealed = bytearray(GRANT.seal(KEY))
     sealed[place] ^= 1
-    with pytest.raises(PermissionDenied):
+    with pytest.raises(Stale):
         check(bytes(sealed), [KEY], kind=WRITE, storage="alice", holder=HOLDER, now=0)
 
 
 @pytest.mark.parametrize("junk", [b"", b"short", b"x" * 200])
 def test_junk_is_refused(junk):
-    with pytest.raises(PermissionDenied):
+    with pytest.raises(Stale):
         check(junk, [KEY], kind=WRITE, storage="alice", holder=HOLDER, now=0)

@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 from goggles.contracts.data import Hop, ReadTicket
 from goggles.errors import (
+    AlreadyExists,
     Cancelled,
     ChecksumMismatch,
     ConnectionLost,
@@ -74,6 +75,18 @@ class Target:
         self.file.close()
         with contextlib.suppress(OSError):
             os.unlink(self._hidden)
+
+
+def may_write(path: Path, overwrite: bool) -> None:
+    """Raise where a file can not be written to `path`, or may not without `overwrite`."""
+    try:
+        is_dir, is_there = path.is_dir(), path.exists()
+    except OSError as error:
+        raise local_error(error, path) from error
+    if is_dir:
+        raise LocalFileError(f"{show(str(path))} is a directory", "name the file")
+    if is_there and not overwrite:
+        raise AlreadyExists(f"{show(str(path))} exists already", "get -f overwrites it")
 
 
 def local_error(error: OSError, path: Path) -> GogglesError:

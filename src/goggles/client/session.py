@@ -25,7 +25,7 @@ from goggles.client.calls import Calls
 from goggles.client.gettree import GetTree
 from goggles.client.puttree import PutTree
 from goggles.client.ranges import RangeReader
-from goggles.client.receiving import Target, fetch, stream
+from goggles.client.receiving import Target, fetch, may_write, stream
 from goggles.client.retrying import ChainFailed, Meter, patience_with, wait
 from goggles.client.sending import Sent, Source, send, why_not
 from goggles.contracts.data import Committed, ReadTicket, WriteTicket
@@ -35,14 +35,13 @@ from goggles.errors import (
     ChecksumMismatch,
     GogglesError,
     IsADirectory,
-    LocalFileError,
     NoSpace,
     NotFound,
     Stale,
     Unavailable,
     UploadLost,
 )
-from goggles.paths import DfsPath, join, parse, show
+from goggles.paths import DfsPath, join, parse
 from goggles.pki.context import Contexts, PkiFiles
 from goggles.wire.dial import Address, Dialer
 from goggles.wire.links import Links
@@ -240,7 +239,7 @@ class Session:
     def _send(self, ticket: WriteTicket, source: Source, meter: Meter, cancel: threading.Event | None) -> Sent:
         try:
             sent = send(self._links, ticket, source, meter.advance, cancel)
-        except (Unavailable, NoSpace) as error:
+        except (Unavailable, NoSpace, Stale) as error:
             raise ChainFailed(error, [ticket.chain[0].name]) from error
         if not sent.good:
             raise ChainFailed(why_not(sent), [one.name for one in sent.stored])
@@ -297,10 +296,7 @@ class Session:
     ) -> FileInfo:
         """Read `path` to a local file, every byte verified; the file appears when it is whole."""
         local = Path(local)
-        if local.is_dir():
-            raise LocalFileError(f"{show(str(local))} is a directory", "name the file")
-        if not overwrite and local.exists():
-            raise AlreadyExists(f"{show(str(local))} exists already", "get -f overwrites it")
+        may_write(local, overwrite)
         info = self.stat(path)
         if not isinstance(info, FileInfo):
             raise IsADirectory(f"{path} is a directory", "get -r takes whole directories")

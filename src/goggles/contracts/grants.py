@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
-from goggles.errors import PermissionDenied
+from goggles.errors import PermissionDenied, Stale
 
 WRITE = "write"
 READ = "read"
@@ -41,10 +41,11 @@ class Grant:
 
 
 def check(sealed: bytes, keys: Sequence[bytes], *, kind: str, storage: str, holder: str, now: float) -> Grant:
-    """The grant in `sealed`, or PermissionDenied where it is forged, expired, or somebody else's."""
+    """The grant in `sealed`; Stale where it was not made with one of the keys (another nameserver, or nobody, made it),
+    PermissionDenied where it has expired or is somebody else's."""
     body, mac = sealed[:-_MAC], sealed[-_MAC:]
     if not any(hmac.compare_digest(hmac.digest(key, body, "sha256"), mac) for key in keys):
-        raise PermissionDenied("this grant was not made by the nameserver that this storage serves", _HINT)
+        raise Stale("this grant was not made by the nameserver that this storage serves now", _HINT)
     grant = Grant(*json.loads(body))
     if (grant.kind, grant.storage, grant.holder) != (kind, storage, holder):
         raise PermissionDenied(f"this grant is not for {holder} to {kind} on storage {storage}", _HINT)

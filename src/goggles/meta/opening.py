@@ -20,6 +20,7 @@ from goggles.errors import DatabaseError, GogglesError, Overloaded
 
 READERS = 8
 BUSY = 30.0  # seconds to wait for another process, for a free connection, and for PostgreSQL to answer
+HEADER = b"SQLite format 3\0"
 SMALL = 64 << 20  # bytes of a SQLite file that is checked whole: a fraction of a second
 FORMS = "give a file name, or postgresql+psycopg://user@host/name"
 DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
@@ -107,6 +108,9 @@ def _make_file(path: Path) -> None:
 
 def _check_sqlite(path: Path, timeout: float) -> None:
     """Raises sqlite3.DatabaseError where the file is no database, or is damaged as far as this looks."""
+    with open(path, "rb") as file:
+        if file.read(len(HEADER)) not in (b"", HEADER):  # SQLite itself takes a very short file for an empty one
+            raise sqlite3.DatabaseError("file is not a database")
     with contextlib.closing(sqlite3.connect(path, timeout=timeout)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -175,7 +179,7 @@ def explain(error: Exception, url: URL) -> GogglesError:
     shown = url.database if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
     said = str(error.orig if isinstance(error, DBAPIError) and error.orig else error).strip()
     reason = said.splitlines()[0] if said else type(error).__name__
-    for words, meaning, hint in MEANINGS:
+    for words, meaning, hint in MEANINGS if isinstance(error, DBAPIError | sqlite3.Error | OSError) else ():
         if any(word in reason.lower() for word in words):
             return DatabaseError(f"the database {shown} {meaning}: {reason}", hint)
     return DatabaseError(f"the database {shown} failed: {reason}", "the log of the nameserver may say more")

@@ -101,7 +101,7 @@ owed = Table(
     Column("entry_id", Id, ForeignKey("entries.id"), primary_key=True, autoincrement=False),
     Column("live", Integer, nullable=False, comment="copies that counted when this was written"),
     Column("since", Float, nullable=False),
-    Index("ix_owed_live", "live", "since"),
+    Index("ix_owed_live", "live", "since", "entry_id"),
 )
 
 tombstones = Table(

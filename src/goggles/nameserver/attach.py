@@ -247,6 +247,9 @@ class Attachment:
                 page = tx.tree.instances_on(node.id, after, PAGE)
                 gone = [entry for entry in page if entry not in check.seen]
                 tx.tree.drop_instances(node.id, gone)
+                left = tx.tree.instances_of(gone)
+                for entry in gone:
+                    tx.tree.set_owed(entry, len(left.get(entry, ())))
                 return (page[-1] if len(page) == PAGE else -1), gone
 
             after, gone = self._site.decisions.run(decide)

@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 from goggles.clock import Clock, SystemClock
-from goggles.errors import GogglesError
+from goggles.errors import Conflict, GogglesError
 from goggles.meta.database import Database
 from goggles.nameserver import treejson
 from goggles.nameserver.accounts import Accounts
@@ -25,6 +25,8 @@ from goggles.nameserver.site import Policy, Site
 from goggles.nameserver.verifying import Verifying
 from goggles.nameserver.writing import Writing
 from goggles.pki.context import Contexts, PkiFiles
+from goggles.pki.identity import Identity
+from goggles.roles import Role
 from goggles.settings import NameserverSettings
 from goggles.wire.dial import Dialer
 from goggles.wire.server import Doors, Limits, Server
@@ -40,6 +42,7 @@ class Nameserver:
         self._clock = clock or SystemClock()
         self._stopped = threading.Event()
         self._contexts = Contexts(PkiFiles(settings.ca_cert, settings.certfile, settings.keyfile))
+        _check_role(self._contexts.identity)
         self._database = Database.open(settings.database)
         try:
             self._lease = self._database.lease(wait=settings.standby, stop=self._stopped)
@@ -139,3 +142,11 @@ class Nameserver:
             if self._lease.lost():
                 log.critical("the lease on the database is lost: another nameserver may take over; ending at once")
                 os._exit(1)
+
+
+def _check_role(identity: Identity) -> None:
+    if identity.role is not Role.NAMESERVER:
+        raise Conflict(
+            f"the nameserver was given the certificate of {identity}",
+            "issue one: make -C certs peer NAME=nameserver ROLE=nameserver HOSTS=...",
+        )

@@ -53,7 +53,10 @@ class Repair:
         self._attachment = attachment
         self._sweeps: dict[int, Sweep] = {}
         self._failed: dict[int, float] = {}  # entry id: monotonic time before which it is not tried again
+        self._stuck: set[int] = set()  # entries for which there was no source or no room
+        self._room: tuple[object, ...] = ()  # what the storages were like when they got stuck
         self._housekeeping = 0.0
+        self._unstick = 0.0
 
     def run(self) -> None:
         while not self._site.stopping.is_set():
@@ -198,7 +201,11 @@ class Repair:
         if not slots:
             return False
         self._failed = {entry: when for entry, when in self._failed.items() if when > now}
-        busy = set(site.uploads.pulls) | set(self._failed)
+        room = tuple((node.id, node.state, node.draining, node.free) for node in site.roster.all())
+        if room != self._room or now >= self._unstick:
+            self._stuck.clear()
+            self._room, self._unstick = room, now + RETRY
+        busy = set(site.uploads.pulls) | set(self._failed) | self._stuck
         with site.look() as tree:
             entries = tree.owed_first(slots, skip=busy)
         if entries:
@@ -219,7 +226,7 @@ class Repair:
         target = self._target(entry, holders)
         path = tx.tree.path_of(entry.id)
         if not sources or target is None or path is None:
-            self._failed[entry_id] = self._site.clock.monotonic() + RETRY
+            self._stuck.add(entry_id)
             return
         source = self._site.chance.choice(sources)
         tx.on_commit(lambda: self._send(entry, path, source, target))
@@ -313,6 +320,7 @@ class Repair:
         if entry is None:
             return
         tx.tree.drop_instances(node.id, [entry.id])
+        tx.tree.set_owed(entry.id, len(tx.tree.instances_of([entry.id]).get(entry.id, ())))
 
         def effect() -> None:
             node.used, node.files = node.used - entry.size, node.files - 1

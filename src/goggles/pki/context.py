@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 
 from goggles.errors import CertificateError
 from goggles.pki.authority import load_bundle, load_key, uris_of
@@ -165,13 +166,21 @@ def _check(files: PkiFiles) -> x509.Certificate:
         raise CertificateError(
             f"{files.certfile} is not valid before {own.not_valid_before_utc}", "is the clock right?"
         )
-    if not any(own.issuer == each.subject for each in (*authorities, *chain[1:])):
+    if not any(_issued_by(own, each) for each in (*authorities, *chain[1:])):
         raise CertificateError(
             f"{files.certfile} was not issued by a CA in {files.ca_cert}", "vg-certs check tells more"
         )
     if files.keyfile.stat().st_mode & 0o077:
         log.warning("%s can be read by others than its owner; chmod 600 it", files.keyfile)
     return own
+
+
+def _issued_by(own: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        own.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def _base(files: PkiFiles, protocol: int) -> ssl.SSLContext:

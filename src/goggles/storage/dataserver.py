@@ -66,11 +66,11 @@ class DataServer:
             if kind is not Kind.REQUEST or not isinstance(value, tuple) or not value:
                 link.send_error(BadRequest("a request was expected"), "data request")
                 return
-            caller.busy = True
+            caller.busy += 1
             try:
                 self._answer(link, caller, value)
             finally:
-                caller.busy = False
+                caller.busy -= 1
 
     def _answer(self, link: DataLink, caller: Caller, request: tuple[object, ...]) -> None:
         if request[0] == "write":

@@ -53,6 +53,17 @@ class GuardedConnection(Connection):  # type: ignore[misc]
         every = super()._request_handlers()
         return {number: every[number] for number in _ANSWERED}
 
+    def _dispatch(self, data: bytes) -> None:
+        caller = getattr(self._local_root, "caller", None)
+        if caller is None:
+            super()._dispatch(data)
+            return
+        caller.busy += 1
+        try:
+            super()._dispatch(data)
+        finally:
+            caller.busy -= 1
+
     def _netref_factory(self, id_pack: Any) -> Any:
         if not self.takes_objects:
             raise PermissionDenied("objects can not be passed here, only values")

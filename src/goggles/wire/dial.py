@@ -18,7 +18,7 @@ from typing import Any
 from rpyc.core import consts
 from rpyc.core.service import VoidService
 
-from goggles.errors import CertificateError, ConnectionLost, DeadlinePassed, Unavailable
+from goggles.errors import BadRequest, CertificateError, ConnectionLost, DeadlinePassed, Unavailable
 from goggles.pki.context import Contexts
 from goggles.pki.identity import Identity
 from goggles.roles import Role
@@ -105,6 +105,8 @@ class Peer:
     def _guard(self, action: Any, method: str = "connecting", timeout: float = CALL) -> Any:
         try:
             return action()
+        except UnicodeError as error:
+            raise BadRequest("text that is not valid UTF-8 can not be sent") from error
         except (EOFError, OSError) as error:
             if isinstance(error, TimeoutError):
                 self._connection.close()

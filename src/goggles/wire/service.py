@@ -34,12 +34,12 @@ MAX_ITEMS = 10_000
 class Caller:
     """Who is at the other end of a connection, and what the account of that name allows now.
 
-    `busy` while a request of theirs is under way: a server that stops lets those finish."""
+    `busy`: requests of theirs that are under way, until the answer is sent; a server that stops lets those finish."""
 
     identity: Identity
     address: str
     level: Callable[[], Level]
-    busy: bool = False
+    busy: int = 0
 
     def __str__(self) -> str:
         return f"{self.identity} at {self.address}"
@@ -143,7 +143,6 @@ class Bound:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         method, service, started = self._method, self._service, time.perf_counter()
-        service.caller.busy = True
         try:
             method.admit(service.caller)
             bound = method.bind(service, args, kwargs)
@@ -156,7 +155,6 @@ class Bound:
         except Exception as error:
             raise faults.known(error, f"{method.name} for {service.caller}") from error
         finally:
-            service.caller.busy = False
             log.debug("%s for %s took %.1f ms", method.name, service.caller, 1e3 * (time.perf_counter() - started))
 
 

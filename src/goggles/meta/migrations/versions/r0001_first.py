@@ -96,7 +96,7 @@ def _copies() -> None:
         sa.Column("live", sa.Integer, nullable=False),
         sa.Column("since", sa.Float, nullable=False),
     )
-    op.create_index("ix_owed_live", "owed", ["live", "since"])
+    op.create_index("ix_owed_live", "owed", ["live", "since", "entry_id"])
 
 
 def _memory() -> None:
