@@ -6,7 +6,7 @@ import contextlib
 import re
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -408,6 +408,68 @@ def test_readers_never_see_a_path_that_never_was(database: Database) -> None:
     for thread in threads:
         thread.join(10)
     assert wrong == []
+
+
+class Meddled(DirCache):
+    """A cache in which something happens right after it has answered for the first time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meddle: Callable[[], None] | None = None
+
+    def get(self, path: str, generation: int) -> int | None:
+        found, meddle = super().get(path, generation), self.meddle
+        self.meddle = None
+        if meddle is not None:
+            meddle()
+        return found
+
+
+def move_and_put(database: Database, cache: DirCache) -> None:
+    with changing(database, cache) as tree:
+        tree.move(p("/a"), p("/b"))
+        put(tree, "/b/new")
+
+
+def test_what_the_cache_said_before_a_snapshot_is_not_looked_up_in_it(database: Database) -> None:
+    cache = Meddled()
+    with changing(database, cache) as tree:
+        tree.mkdir(p("/a/sub"), parents=True)
+        tree.need_dir(p("/a"))
+        tree.find(p("/a/sub"))
+    cache.meddle = lambda: move_and_put(database, cache)
+    with looking(database, cache) as tree:
+        assert tree.find(p("/a/new")) is None
+        assert tree.find(p("/b/new")) is not None
+
+
+def test_a_snapshot_finds_nothing_of_what_the_cache_learned_after_it(database: Database) -> None:
+    cache = DirCache()
+    with changing(database, cache) as tree:
+        tree.mkdir(p("/a"))
+        put(tree, "/a/old")
+    with looking(database, cache) as early:
+        assert early.find(p("/a/old")) is not None
+        move_and_put(database, cache)
+        with looking(database, cache) as late:
+            assert late.find(p("/b/old")) is not None
+        assert early.find(p("/b/old")) is None and early.find(p("/a/old")) is not None
+
+
+def test_the_cache_learns_nothing_from_a_snapshot_that_is_older_than_a_move(database: Database) -> None:
+    cache = DirCache()
+    with changing(database, cache) as tree:
+        tree.mkdir(p("/a"))
+        put(tree, "/a/old")
+    with looking(database, cache) as early:
+        early.find(p("/nowhere"))
+        move_and_put(database, cache)
+        assert early.find(p("/a/old")) is not None
+    with changing(database, cache) as tree:
+        tree.mkdir(p("/a"))
+        put(tree, "/a/newest")
+    with looking(database, cache) as late:
+        assert late.find(p("/a/newest")) is not None and late.find(p("/a/old")) is None
 
 
 def test_a_group_that_moves_a_directory_still_knows_all_other_paths(database: Database) -> None:

@@ -7,7 +7,7 @@ never was.  At the end of each group all invariants of the database hold.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,10 +32,9 @@ from goggles.nameserver.dircache import DirCache
 from goggles.nameserver.tree import Tree
 from goggles.paths import ROOT, DfsPath, is_inside, join, parse, split
 
-NAMES = ["a", "b", "A", "ü", "a b", "💾", "%", "'; --", "\\", "é", "e\u0301"]
+NAMES = ["a", "A", "💾"]
 DEPTH = 3
-names = st.sampled_from(NAMES)
-paths = st.lists(names, max_size=DEPTH).map(lambda parts: parse("/" + "/".join(parts)))
+anywhere = st.lists(st.sampled_from(NAMES), max_size=DEPTH).map(lambda parts: parse("/" + "/".join(parts)))
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,13 @@ class Thing:
 
 
 Model = dict[DfsPath, Thing]
+
+
+@st.composite
+def near(draw: st.DrawFn, model: Model) -> DfsPath:
+    """A path that is there, one right below a path that is there, or any."""
+    there = draw(st.sampled_from(sorted(model)))
+    return draw(st.sampled_from([there, join(there, draw(st.sampled_from(NAMES))), draw(anywhere)]))
 
 
 def move_all(model: Model, source: DfsPath, target: DfsPath) -> Model:
@@ -123,6 +129,9 @@ class TreeMachine(RuleBasedStateMachine):
         self.model, self.let_go, self.in_trash = self.before
         self._begin_group()
 
+    def some(self, data: st.DataObject) -> DfsPath:
+        return data.draw(near(self.model))
+
     # --- what should happen ----------------------------------------------------------------
 
     def why_missing(self, path: DfsPath) -> type[GogglesError]:
@@ -152,8 +161,9 @@ class TreeMachine(RuleBasedStateMachine):
 
     # --- verbs -----------------------------------------------------------------------------
 
-    @rule(path=paths, parents=st.booleans(), exist_ok=st.booleans())
-    def mkdir(self, path: DfsPath, parents: bool, exist_ok: bool) -> None:
+    @rule(data=st.data(), parents=st.booleans(), exist_ok=st.booleans())
+    def mkdir(self, data: st.DataObject, parents: bool, exist_ok: bool) -> None:
+        path = self.some(data)
         error, missing = self._mkdir_expectation(path, parents, exist_ok)
         with self.expecting(error):
             assert self.tree.mkdir(path, parents=parents, exist_ok=exist_ok) == missing
@@ -171,15 +181,17 @@ class TreeMachine(RuleBasedStateMachine):
             return NotADirectory, []
         return (None, missing) if parents or len(missing) == 1 else (NotFound, [])
 
-    @rule(path=paths)
-    def rmdir(self, path: DfsPath) -> None:
+    @rule(data=st.data())
+    def rmdir(self, data: st.DataObject) -> None:
+        path = self.some(data)
         error = self._removal_error(path) or (NotEmpty if self.children(path) else None)
         with self.expecting(error):
             self.tree.rmdir(path)
             del self.model[path]
 
-    @rule(path=paths)
-    def remove_tree(self, path: DfsPath) -> None:
+    @rule(data=st.data())
+    def remove_tree(self, data: st.DataObject) -> None:
+        path = self.some(data)
         with self.expecting(self._removal_error(path)):
             self.tree.remove_tree(path)
             for gone in self.below(path):
@@ -192,8 +204,9 @@ class TreeMachine(RuleBasedStateMachine):
             return self.why_missing(path)
         return None if self.model[path].is_dir else NotADirectory
 
-    @rule(path=paths)
-    def rm(self, path: DfsPath) -> None:
+    @rule(data=st.data())
+    def rm(self, data: st.DataObject) -> None:
+        path = self.some(data)
         there = self.model.get(path)
         error = self.why_missing(path) if there is None else IsADirectory if there.is_dir else None
         with self.expecting(error):
@@ -202,8 +215,9 @@ class TreeMachine(RuleBasedStateMachine):
             assert (entry.version, set(holders)) == (there.version, there.holders)
             self.bury(path)
 
-    @rule(source=paths, to=paths)
-    def move(self, source: DfsPath, to: DfsPath) -> None:
+    @rule(data=st.data())
+    def move(self, data: st.DataObject) -> None:
+        source, to = self.some(data), self.some(data)
         with self.expecting(self._move_error(source, to)):
             moved = self.tree.move(source, to)
             if source == to:
@@ -231,8 +245,9 @@ class TreeMachine(RuleBasedStateMachine):
             return None if self.model[above].is_dir else NotADirectory
         return self.why_missing(above)
 
-    @rule(path=paths, size=st.integers(0, 1 << 60), copies=st.integers(1, 3), data=st.data())
-    def commit_file(self, path: DfsPath, size: int, copies: int, data: st.DataObject) -> None:
+    @rule(data=st.data(), size=st.integers(0, 1 << 60), copies=st.integers(1, 3))
+    def commit_file(self, data: st.DataObject, size: int, copies: int) -> None:
+        path = self.some(data)
         above, name = split(path)
         if path == ROOT or above not in self.model or not self.model[above].is_dir:
             return
@@ -261,14 +276,16 @@ class TreeMachine(RuleBasedStateMachine):
             generation = 1 + (there.generation if there else 0)
             self.model[path] = Thing(copies, version, size, generation, frozenset(holders))
 
-    @rule(path=paths, copies=st.integers(1, 16))
-    def set_copies(self, path: DfsPath, copies: int) -> None:
+    @rule(data=st.data(), copies=st.integers(1, 16))
+    def set_copies(self, data: st.DataObject, copies: int) -> None:
+        path = self.some(data)
         with self.expecting(None if path in self.model else self.why_missing(path)):
             self.tree.set_copies(path, copies)
             self.model[path] = replace(self.model[path], copies=copies)
 
-    @rule(path=paths, copies=st.integers(1, 16), limit=st.integers(1, 3))
-    def set_copies_below(self, path: DfsPath, copies: int, limit: int) -> None:
+    @rule(data=st.data(), copies=st.integers(1, 16), limit=st.integers(1, 3))
+    def set_copies_below(self, data: st.DataObject, copies: int, limit: int) -> None:
+        path = self.some(data)
         if path not in self.model or not self.model[path].is_dir:
             return
         directory, changed, last = self.tree.need_dir(path).id, set[int](), 0
@@ -280,8 +297,9 @@ class TreeMachine(RuleBasedStateMachine):
         for below in files:
             self.model[below] = replace(self.model[below], copies=copies)
 
-    @rule(path=paths)
-    def copies_for(self, path: DfsPath) -> None:
+    @rule(data=st.data())
+    def copies_for(self, data: st.DataObject) -> None:
+        path = self.some(data)
         if path not in self.model or not self.model[path].is_dir:
             return
         wanted, here = self.model[path].copies, path
@@ -334,7 +352,3 @@ class TreeMachine(RuleBasedStateMachine):
         for thing in self.model.values():
             if not thing.is_dir and thing.version in owed:
                 assert owed[thing.version] == len(thing.holders)
-
-
-def machine(database: Database) -> Callable[[], TreeMachine]:
-    return lambda: TreeMachine(database)

@@ -290,8 +290,6 @@ def test_an_exported_tree_comes_back_into_an_empty_database(cluster: Factory, tm
         process.stop()
     assert exported.stat().st_size > 0
     site.database = str(tmp_path / "fresh.db")
-    for name in site.names:
-        (site.root(name) / ".goggles/site.json").unlink()
     site.start()
     site.wait_settled(20)
     assert sorted((e.path, e.type, getattr(e, "hash", "")) for e in fs.find("/")) == before

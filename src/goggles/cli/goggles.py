@@ -49,7 +49,10 @@ def _restoretree(options: argparse.Namespace) -> int:
         for vault in vaults:
             vault.close()
     restored = restoretree.gather(inventories)
-    restoretree.write(restored, options.treejson)
+    sites = {vault.site.site_id for vault in vaults if vault.site.site_id}
+    if len(sites) > 1:
+        raise SettingsError("these folders belong to several sites", "give the folders of one site")
+    restoretree.write(restored, options.treejson, next(iter(sites), ""))
     for path in restored.disputed:
         print(f"storages differ about {path!r}: the newest was taken")
     print(f"{len(restored.files)} files and {len(restored.directories)} directories written to {options.treejson}")

@@ -82,6 +82,8 @@ class Namespace:
             owed = tree.owed_count()
         infos = [node.info() for node in site.roster.all()]
         warnings = tuple(warning for info in infos for warning in self._warnings(info))
+        if site.dialer.contexts.expires_soon(site.clock.now()):
+            warnings += ("the certificate of the nameserver expires in less than 30 days",)
         info = SiteInfo(
             site=site.name,
             files=files,

@@ -17,6 +17,7 @@ from pathlib import Path
 from goggles.contracts.orders import Held
 from goggles.contracts.records import DIRECTORY, FILE
 from goggles.errors import LocalFileError
+from goggles.nameserver.treejson import SITE_KEY, site_member
 from goggles.paths import ROOT, DfsPath, parts, split
 
 Content = tuple[int, str]  # size, sha256
@@ -59,8 +60,8 @@ def _above(path: DfsPath) -> Iterable[DfsPath]:
     return [DfsPath("/" + "/".join(names[:depth])) for depth in range(len(names) + 1)]
 
 
-def write(restored: Restored, target: Path) -> None:
-    """Write the tree.json; LocalFileError where that is not possible."""
+def write(restored: Restored, target: Path, site_id: str = "") -> None:
+    """Write the tree.json (of the site `site_id`, where that is known); LocalFileError where that is not possible."""
     names: dict[DfsPath, list[str]] = {path: [] for path in restored.directories}
     for path in [*restored.files, *restored.directories]:
         if path != ROOT:
@@ -69,6 +70,8 @@ def write(restored: Restored, target: Path) -> None:
     tree: dict[str, object] = {
         path: {"path": path, "type": DIRECTORY, "files": sorted(names[path])} for path in sorted(restored.directories)
     }
+    if site_id:
+        tree[SITE_KEY] = site_member(site_id)
     for path, held in sorted(restored.files.items()):
         tree[path] = {"path": path, "type": FILE, "size": held.size, "hash": held.hash}
     _replace(target, json.dumps(tree, indent=0))

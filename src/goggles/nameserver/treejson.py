@@ -2,6 +2,8 @@
 
 Format: one JSON object; for each path {"path", "type": "FILE", "size", "hash"} or {"path", "type": "DIRECTORY",
 "files": [names]}.  Members may come in any order; directories that only stand in the paths of others are made.
+Beside the paths stands one member of ours, "/.goggles": {"type": "SITE", "site_id"}: so the storages of a site whose
+database was lost know it again.
 
 Law: an import is all or nothing; an export appears whole or not at all, is written in constant memory, and gives the
 same tree when it is imported.
@@ -12,24 +14,28 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from sqlalchemy import Connection, insert, literal, select
+from sqlalchemy import Connection, insert, literal, select, update
 
 from goggles import checksums
 from goggles.contracts.data import DEFAULT_COPIES
 from goggles.contracts.records import DIRECTORY, FILE
 from goggles.errors import BadRequest, GogglesError, LocalFileError
 from goggles.meta.tables import ROOT_ID, TRASH_ID, entries, owed, tombstones
+from goggles.meta.tables import site as site_table
 from goggles.nameserver.dircache import DirCache
 from goggles.nameserver.entry import Entry
 from goggles.nameserver.tree import Tree
 from goggles.paths import ROOT, DfsPath, join, parse, show, split
 
 PAGE = 1_000
+SITE_KEY = "/.goggles"
+SITE_ID = re.compile(r"[0-9a-f]{32}\Z")
 MAX_SIZE = 1 << 60
 SOURCE = "tree.json"
 Items = dict[DfsPath, dict[str, Any]]
@@ -45,7 +51,9 @@ def import_file(connection: Connection, source: Path, now: float, copies: int = 
     for used in (select(entries.c.id).where(entries.c.id > TRASH_ID), select(tombstones.c.version)):
         if connection.execute(used.limit(1)).first() is not None:
             return 0
-    items = _read(source)
+    items, site = _read(source)
+    if site:
+        connection.execute(update(site_table).values(site_id=site))
     _check_lists(source, items)
     directories = _directories(source, items)
     tree = Tree(connection, DirCache(), now)
@@ -58,7 +66,8 @@ def import_file(connection: Connection, source: Path, now: float, copies: int = 
     return len(items)
 
 
-def _read(source: Path) -> Items:
+def _read(source: Path) -> tuple[Items, str]:
+    """(the entries by path, the id of the site or '')."""
     try:
         found = json.loads(source.read_bytes(), object_pairs_hook=_unique)
     except OSError as error:
@@ -67,13 +76,28 @@ def _read(source: Path) -> Items:
         raise BadRequest(f"{source} is not JSON: {error}", "restore it, or start without --treejson") from error
     if not isinstance(found, dict):
         raise BadRequest(f"{source} is no tree: it must be one object with a member for each path")
+    site = _site_id(source, found.pop(SITE_KEY, None))
     items: Items = {}
     for key, item in found.items():
         path, checked = _check(_where(source, key), key, item)
         if path in items:
             raise BadRequest(f"{_where(source, key)} stands there twice, in two spellings")
         items[path] = checked
-    return items
+    return items, site
+
+
+def _site_id(source: Path, item: Any) -> str:
+    if item is None:
+        return ""
+    site = item.get("site_id") if isinstance(item, dict) else None
+    if not isinstance(site, str) or not SITE_ID.match(site):
+        raise BadRequest(f"{_where(source, SITE_KEY)} needs a site_id of 32 hexadecimal digits")
+    return site
+
+
+def site_member(site_id: str) -> dict[str, Any]:
+    """What a tree.json says of its site."""
+    return {"path": SITE_KEY, "type": "SITE", "site_id": site_id}
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -191,7 +215,8 @@ def _sync_folder(folder: Path) -> None:
 
 def _write(tree: Tree, file: TextIO) -> None:
     """Each directory, then what is in it.  Read twice, so that no list of names is ever held as a whole."""
-    file.write("{\n")
+    site = tree.tx.execute(select(site_table.c.site_id)).scalar_one()
+    file.write(f"{{\n{json.dumps(SITE_KEY)}: {json.dumps(site_member(site))},\n")
     _write_directory(tree, file, ROOT, ROOT_ID)
     walk = [(ROOT, tree.children(ROOT_ID))]
     while walk:
