@@ -60,7 +60,7 @@ ODD = [
 def changing(database: Database, cache: DirCache | None = None) -> Iterator[Tree]:
     """A group of verbs, as the nameserver runs it."""
     with database.write() as connection:
-        tree = Tree(connection, cache or DirCache(), 5.0)
+        tree = Tree(connection, DirCache() if cache is None else cache, 5.0)
         yield tree
         tree.flush()
     tree.committed()
@@ -69,7 +69,7 @@ def changing(database: Database, cache: DirCache | None = None) -> Iterator[Tree
 @contextmanager
 def looking(database: Database, cache: DirCache | None = None) -> Iterator[Tree]:
     with database.read() as connection:
-        tree = Tree(connection, cache or DirCache(), 5.0)
+        tree = Tree(connection, DirCache() if cache is None else cache, 5.0)
         yield tree
         tree.committed()
 
@@ -417,8 +417,8 @@ class Meddled(DirCache):
         super().__init__()
         self.meddle: Callable[[], None] | None = None
 
-    def get(self, path: str, generation: int) -> int | None:
-        found, meddle = super().get(path, generation), self.meddle
+    def get(self, path: str) -> int | None:
+        found, meddle = super().get(path), self.meddle
         self.meddle = None
         if meddle is not None:
             meddle()

@@ -1,9 +1,9 @@
 """Which directory stands at which path: a bounded cache, shared by readers and the writer.
 
-Law: it may only hold what every new snapshot would find.  A reader notes `generation` before its snapshot begins; once
-directories were moved or removed since, what it puts is ignored and it finds nothing here, because its snapshot may be
-older than what is known now.  While such a change is being committed the cache is shut: nothing is found in it and
-nothing is put.  What was found before the snapshot began is only good if `generation` is the same after it began.
+Law: it may only hold what every new snapshot would find.  A reader notes `generation` before its snapshot begins: if
+directories were moved or removed since, what it puts is ignored, and what it found here must not be used, because its
+snapshot may be older or newer than that.  While such a change is being committed the cache is shut: nothing is found in
+it and nothing is put.
 """
 
 from __future__ import annotations
@@ -27,10 +27,8 @@ class DirCache:
     def __len__(self) -> int:
         return len(self._ids)
 
-    def get(self, path: str, generation: int) -> int | None:
+    def get(self, path: str) -> int | None:
         with self._lock:
-            if self._shut or generation != self.generation:
-                return None
             found = self._ids.get(path)
             if found is not None:
                 self._ids.move_to_end(path)

@@ -83,7 +83,7 @@ class Tree(Copies):
             return self.get(ROOT_ID)
         found = self._look_up(path)
         if self._trusting and not self._restructured and self._cache.generation != self._generation:
-            # The snapshot may have begun after the change, and what the cache said before it: look without it.
+            # The snapshot may be of another moment than what the cache said: look without it.
             self._trusting = False
             self._found.clear()
             found = self._look_up(path)
@@ -149,7 +149,7 @@ class Tree(Copies):
             return ROOT_ID
         known = self._found.get(path)
         if known is None and self._trusting and not self._restructured:
-            known = self._cache.get(path, self._generation)
+            known = self._cache.get(path)
         return known
 
     def listing(self, path: DfsPath, after: str = "", limit: int = 10_000) -> list[Entry]:
