@@ -98,7 +98,8 @@ def main() -> int:
     bare = limits.middle(figures["bare TLS 1.3"])
     for name, found in figures.items():
         print(
-            f"{name:<34} {limits.middle(found):7.0f} MB/s  ({found[0]:.0f} to {found[-1]:.0f})  {limits.middle(found) / bare:.2f}"
+        middle = limits.middle(found)
+        print(f"{name:<34} {middle:7.0f} MB/s  ({found[0]:.0f} to {found[-1]:.0f})  {middle / bare:.2f}")
         )
     return 0
 
