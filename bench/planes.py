@@ -97,10 +97,8 @@ def main() -> int:
         server.terminate()
     bare = limits.middle(figures["bare TLS 1.3"])
     for name, found in figures.items():
-        print(
         middle = limits.middle(found)
         print(f"{name:<34} {middle:7.0f} MB/s  ({found[0]:.0f} to {found[-1]:.0f})  {middle / bare:.2f}")
-        )
     return 0
 
 

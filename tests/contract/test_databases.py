@@ -374,8 +374,11 @@ def entry_row(name: str, version: str) -> dict[str, object]:
 
 
 def test_random_verbs_do_what_they_do_to_a_dict(database: Database) -> None:
-    few = settings(max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))
-    run_state_machine_as_test(lambda: TreeMachine(database), settings=few)
+    examples = 60 if database.url.get_backend_name() == "sqlite" else 30
+    wanted = settings(
+        max_examples=examples, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    run_state_machine_as_test(lambda: TreeMachine(database), settings=wanted)
     with looking(database) as tree:
         assert tree.listing(ROOT) == []
 

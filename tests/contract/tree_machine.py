@@ -59,7 +59,7 @@ Model = dict[DfsPath, Thing]
 def near(draw: st.DrawFn, model: Model) -> DfsPath:
     """A path that is there, one right below a path that is there, or any."""
     there = draw(st.sampled_from(sorted(model)))
-    return draw(st.sampled_from([there, join(there, draw(st.sampled_from(NAMES))), draw(anywhere)]))
+    return draw(st.sampled_from([there, there, join(there, draw(st.sampled_from(NAMES))), draw(anywhere)]))
 
 
 def move_all(model: Model, source: DfsPath, target: DfsPath) -> Model:
@@ -108,6 +108,11 @@ class TreeMachine(RuleBasedStateMachine):
             row = tree.enroll_storage(name=name, storage_id=secrets.token_hex(16), **common)
             self.storages.append(row.id)
         self._begin_group()
+        for path in ("/a", "/a/a", "/a/a/a"):
+            self.model.update(dict.fromkeys(self.tree.mkdir(parse(path)), Thing()))
+        for path in ("/A", "/a/A", "/a/💾", "/a/a/A"):
+            self._commit(parse(path), 7, 2, self.storages[:1])
+        self.end_group()
 
     def _begin_group(self) -> None:
         self.savepoint = self.tx.begin_nested()
@@ -248,10 +253,14 @@ class TreeMachine(RuleBasedStateMachine):
     @rule(data=st.data(), size=st.integers(0, 1 << 60), copies=st.integers(1, 3))
     def commit_file(self, data: st.DataObject, size: int, copies: int) -> None:
         path = self.some(data)
-        above, name = split(path)
+        above = split(path)[0]
         if path == ROOT or above not in self.model or not self.model[above].is_dir:
             return
         holders = data.draw(st.lists(st.sampled_from(self.storages), unique=True, max_size=copies))
+        self._commit(path, size, copies, holders)
+
+    def _commit(self, path: DfsPath, size: int, copies: int, holders: list[int]) -> None:
+        above, name = split(path)
         there, version = self.model.get(path), secrets.token_hex(16)
         parent = self.tree.need_dir(above).id
         with self.expecting(IsADirectory if there is not None and there.is_dir else None):

@@ -1,6 +1,6 @@
-"""What all groups of commands share: the session, the current directories, wildcards, questions.
+"""What all groups of commands share: the session, the current directories, output, questions, progress.
 
-Law: a command gives its answer to `answers` and raises what goes wrong; it neither ends the program nor catches
+Law: a command prints its answer with `show` and raises what goes wrong; it neither ends the program nor catches
 errors to print them.
 """
 
@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import fnmatch
 import glob
-import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from types import TracebackType
+from typing import Any, Self
 
-from goggles.client.api import Files, Summary
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import Progress as RichProgress
+
+from goggles.client.api import Progress, Summary
+from goggles.client.session import Session
 from goggles.client.shell import render
-from goggles.client.shell.answers import Answers
-from goggles.client.shell.progress import Bar
 from goggles.client.shell.words import WILD, Word, resolve, safe
-from goggles.errors import Cancelled, GogglesError, NotFound
+from goggles.contracts.records import FileInfo
+from goggles.errors import BadRequest, GogglesError, NotFound
 from goggles.paths import ROOT, DfsPath, join
 
-T = TypeVar("T")
-QUOTE_IT = "quote a name that has * ? or [ in it"
+PATIENCE = 1.0  # seconds before a progress bar appears
 
 
 class Failures(GogglesError):
@@ -36,18 +39,19 @@ class Failures(GogglesError):
 class Base:
     """State of one shell."""
 
-    def __init__(self, session: Files, local: Path, *, interactive: bool, as_json: bool) -> None:
+    def __init__(self, session: Session, local: Path, *, interactive: bool, as_json: bool) -> None:
         self.session = session
         self.cwd: DfsPath = ROOT
         self.previous: DfsPath = ROOT
-        self.local = Path(local).absolute()
+        self.local = local
         self.interactive = interactive
-        self.answers = Answers(as_json)
+        self.always_json = as_json
         self.cancel = threading.Event()
-        self.asking = False
+        self.out = render.console()
+        self.err = render.console(stderr=True)
         self.leaving = False
 
-    # --- paths of the tree -----------------------------------------------------------------
+    # --- paths -----------------------------------------------------------------------------
 
     def path(self, word: str) -> DfsPath:
         """A path of the tree, as typed."""
@@ -62,17 +66,15 @@ class Base:
         return found
 
     def _expand(self, pattern: str) -> list[DfsPath]:
-        places, wild = [ROOT if pattern.startswith("/") else self.cwd], False
+        places = [ROOT if pattern.startswith("/") else self.cwd]
         for part in [part for part in pattern.split("/") if part]:
             if any(char in part for char in WILD):
-                places, wild = [join(place, name) for place in places for name in self._matching(place, part)], True
+                places = [join(place, name) for place in places for name in self._matching(place, part)]
             else:
                 places = [resolve(place, part) for place in places]
-                places = [place for place in places if not wild or self.session.exists(place)]
-        if pattern.endswith("/"):
-            places = [place for place in places if self.session.isdir(place)]
+        places = [place for place in places if self.session.exists(place)]
         if not places:
-            raise NotFound(f"nothing matches {safe(pattern)}", QUOTE_IT)
+            raise NotFound(f"nothing matches {safe(pattern)}", "quote a name that has * ? or [ in it")
         return places
 
     def _matching(self, place: DfsPath, part: str) -> list[str]:
@@ -81,81 +83,130 @@ class Base:
         names = self.session.listdir(place)
         return [n for n in names if fnmatch.fnmatchcase(n, part) and (part[0] == "." or n[0] != ".")]
 
+    def local_path(self, word: str) -> Path:
+        """A path of this machine, as typed."""
+        path = Path(word)
+        if word.startswith("~"):
+            path = path.expanduser()
+        return path if path.is_absolute() else self.local / path
+
+    def local_paths(self, words: Sequence[str]) -> list[Path]:
+        found: list[Path] = []
+        for word in words:
+            pattern = word.pattern if isinstance(word, Word) else ""
+            if not pattern:
+                found.append(self.local_path(word))
+                continue
+            matches = sorted(glob.glob(str(self.local_path(pattern))))
+            if not matches:
+                raise NotFound(f"no local file matches {safe(pattern)}", "quote a name that has * ? or [ in it")
+            found += map(Path, matches)
+        return found
+
     def target(self, word: str, name: str) -> DfsPath:
         """Where something called `name` goes: into `word` if that is a directory, else to `word` itself."""
         path = self.path(word)
         return join(path, name) if word.endswith("/") or self.session.isdir(path) else path
 
-    # --- paths of this host ----------------------------------------------------------------
+    # --- output ----------------------------------------------------------------------------
 
-    def local_path(self, word: str) -> Path:
-        """A path of this host, as typed; a bare ~ is home."""
-        tilde = isinstance(word, Word) and word.tilde
-        return self.local / (os.path.expanduser(word) if tilde else word)
+    def show(self, options: Any, data: Any, text: Any) -> None:
+        """Print `data` as JSON where that is wanted, else `text` (a string or something of rich)."""
+        if self.always_json or options.json:
+            sys.stdout.write(render.as_json(data) + "\n")
+        elif text != "":
+            self.out.print(text)
 
-    def local_paths(self, words: Sequence[str]) -> list[Path]:
-        """Paths of this host, wildcards expanded; NotFound where one matches nothing."""
-        found: list[Path] = []
-        for word in words:
-            pattern = word.pattern if isinstance(word, Word) else ""
-            found += self._glob(word, pattern) if pattern else [self.local_path(word)]
-        return found
+    def note(self, text: str) -> None:
+        """Something said beside the answer."""
+        if not self.always_json:
+            self.out.print(text)
 
-    def _glob(self, word: str, pattern: str) -> list[Path]:
-        if isinstance(word, Word) and word.tilde:
-            pattern = os.path.expanduser(pattern)
-        matches = sorted(glob.glob(pattern, root_dir=self.local))
-        if not matches:
-            raise NotFound(f"no local file matches {safe(pattern)}", QUOTE_IT)
-        return [self.local / match for match in matches]
+    def complain(self, error: GogglesError) -> None:
+        """One error, on standard error."""
+        if self.always_json:
+            sys.stderr.write(render.as_json({"code": error.code, "message": error.message, "hint": error.hint}) + "\n")
+            return
+        self.err.print(f"{safe(error.message)}" + (f" ({safe(error.hint)})" if error.hint else ""), style="red")
 
-    # --- doing -----------------------------------------------------------------------------
-
-    def each(self, items: Sequence[T], action: Callable[[T], None]) -> None:
+    def each(self, items: Sequence[Any], action: Callable[[Any], None]) -> None:
         """`action` for each; what fails is said, the others go on, and the command has failed in the end."""
         failed = 0
         for item in items:
-            self.check_cancelled()
             try:
                 action(item)
-            except Cancelled:
-                raise
             except GogglesError as error:
                 if len(items) == 1:
                     raise
                 failed += 1
-                if not isinstance(error, Failures):
-                    self.answers.complain(error)
+                self.complain(error)
         if failed:
             raise Failures(f"{failed} of {len(items)} failed")
 
-    def check_cancelled(self) -> None:
-        """Raise Cancelled where the person has pressed Ctrl-C."""
-        if self.cancel.is_set():
-            raise Cancelled("cancelled")
-
-    def summarize(self, summary: Summary, verb: str) -> None:
+    def summarize(self, options: Any, summary: Summary, verb: str) -> None:
         """The end of a transfer of a whole directory."""
         for path, message in summary.failed:
-            self.answers.complain(GogglesError(f"{path}: {message}"))
+            self.complain(GogglesError(f"{path}: {message}"))
         rate = render.size(int(summary.bytes / max(summary.seconds, 1e-3)))
-        text = f"{verb} {render.plural(summary.files, 'file')}, {render.size(summary.bytes)}, {rate}/s"
+        text = f"{verb} {summary.files} files, {render.size(summary.bytes)}, {rate}/s"
         data = {"files": summary.files, "directories": summary.directories, "bytes": summary.bytes}
         failed = [{"path": path, "message": message} for path, message in summary.failed]
-        self.answers.item({**data, "seconds": summary.seconds, "failed": failed}, text)
+        self.show(options, {**data, "seconds": summary.seconds, "failed": failed}, text)
         if summary.failed:
             raise Failures(f"{len(summary.failed)} failed")
 
-    def ask(self, question: str, otherwise: GogglesError) -> bool:
-        """A question to the person; where there is none, `otherwise` is raised."""
+    def ask(self, question: str, otherwise: str) -> bool:
+        """A question to the person; where there is none, BadRequest names the option that answers it."""
         if not self.interactive:
-            raise otherwise
-        self.answers.err.print(f"{question} [y/N]", end=" ", soft_wrap=True)
-        self.asking = True
+            raise BadRequest(question, otherwise)
         try:
-            return sys.stdin.readline().strip().lower() in ("y", "yes")
-        finally:
-            self.asking = False
+            return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+        except EOFError:
+            return False
 
     def progress(self) -> Bar:
         return Bar()
+
+    def need_file(self, path: DfsPath) -> FileInfo:
+        entry = self.session.stat(path)
+        if not isinstance(entry, FileInfo):
+            raise BadRequest(f"{path} is a directory", "this takes files")
+        return entry
+
+
+class Bar:
+    """A progress bar with rate and time left, once something takes more than a second; only on a terminal."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._shown: RichProgress | None = None
+        self._task: Any = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._shown is not None:
+            self._shown.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        if time.monotonic() - self._began < PATIENCE or not sys.stderr.isatty():
+            return
+        with self._lock:
+            shown = self._shown or self._start()
+        name = safe(progress.path.rpartition("/")[2])[:24]
+        if progress.files_total > 1:
+            name = f"{progress.files_done}/{progress.files_total} files"
+        shown.update(self._task, completed=progress.done, total=progress.total, description=name)
+
+    def _start(self) -> RichProgress:
+        columns = (DownloadColumn(binary_units=True), TransferSpeedColumn(), TimeRemainingColumn())
+        console = render.console(stderr=True)
+        bar = RichProgress(TextColumn("{task.description}", markup=False), BarColumn(None), *columns, console=console)
+        self._task = bar.add_task("", total=None)
+        bar.start()
+        self._shown = bar
+        return bar

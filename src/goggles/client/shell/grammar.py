@@ -6,41 +6,39 @@ Law: a command's docstring is its help, its declaration its usage; neither is wr
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
+from goggles.client.shell.words import Word
 from goggles.errors import BadRequest
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 REMOTE, LOCAL, STORAGE, COMMAND, TEXT = "remote", "local", "storage", "command", "text"
-FOLDER = "folder"  # a directory of the tree
-EITHER = "either"  # of the tree, or of this host
 
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One argument.  `kind` says how it is completed, `then` how those after the first are."""
+    """One argument.  `kind` says how it is completed."""
 
     name: str
     kind: str = TEXT
     nargs: str | None = None
-    then: str = ""
+    help: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """One option without a value, or with one (`value` names it, `kind` says how it is completed)."""
+    """One option without a value, or with one (`value`)."""
 
     names: tuple[str, ...]
     help: str
     value: str = ""
-    kind: str = TEXT
 
 
-def flag(*names: str, help: str, value: str = "", kind: str = TEXT) -> Flag:  # noqa: A002 - argparse's word
-    return Flag(names, help, value, kind)
+def flag(*names: str, help: str, value: str = "") -> Flag:  # noqa: A002 - argparse's word
+    return Flag(names, help, value)
 
 
 JSON = flag("--json", help="print the answer as JSON")
@@ -69,60 +67,26 @@ class Grammar:
             action: dict[str, Any] = {"metavar": one.value} if one.value else {"action": "store_true"}
             self._parser.add_argument(*one.names, help=one.help, **action)
         for argument in self.arguments:
-            self._parser.add_argument(argument.name, nargs=argument.nargs)
+            self._parser.add_argument(argument.name, nargs=argument.nargs, help=argument.help)
 
-    def parse(self, words: Sequence[str]) -> argparse.Namespace:
-        """The words after the command's name, by name; options may stand anywhere before `--`.
-
-        BadRequest where they do not fit."""
-        options, arguments = self._sorted(words)
-        return self._parser.parse_args([*options, "--", *arguments] if arguments else options)
-
-    def _sorted(self, words: Sequence[str]) -> tuple[list[str], list[str]]:
-        options: list[str] = []
-        arguments: list[str] = []
-        rest = list(words)
-        while rest:
-            word = rest.pop(0)
-            if word == "--":
-                return options, arguments + rest
-            if not word.startswith("-") or word == "-":
-                arguments.append(word)
-                continue
-            options.append(word)
-            if rest and self.awaits(word):
-                options.append(rest.pop(0))
-        return options, arguments
-
-    def awaits(self, word: str) -> Flag | None:
-        """The option that takes the word after `word` as its value: `-o`, `-ro`, `--name`."""
-        last = word if word.startswith("--") else f"-{word[-1]}"
-        return next((one for one in self.flags if one.value and last in one.names), None)
-
-    @property
-    def usage(self) -> str:
-        """One line: the command, its options, its arguments."""
-        words = [f"[{one.names[0]}{' ' + one.value if one.value else ''}]" for one in self.flags]
-        shapes = {None: "{0}", "?": "[{0}]", "*": "[{0}...]", "+": "{0}..."}
-        words += [shapes[argument.nargs].format(argument.name.upper()) for argument in self.arguments]
-        return " ".join([self.name, *words])
-
-    @property
-    def summary(self) -> str:
-        """The first line of the help."""
-        return (self.text.splitlines() or [""])[0]
+    def parse(self, words: list[Word]) -> argparse.Namespace:
+        """The words after the command's name, by name; BadRequest where they do not fit."""
+        return self._parser.parse_args(words)
 
     def help(self) -> str:
-        lines = [self.usage, "", self.text.strip(), ""]
+        usage = self._parser.format_usage().replace("usage: ", "").strip()
+        lines = [usage, "", self.text.strip(), ""]
         lines += [f"  {', '.join(one.names):<18} {one.help}" for one in self.flags]
         return "\n".join(lines)
 
     def kind(self, place: int) -> str:
         """How the positional argument at this place is completed."""
+        if not self.arguments:
+            return TEXT
         if place < len(self.arguments):
             return self.arguments[place].kind
-        last = self.arguments[-1] if self.arguments else Argument("")
-        return (last.then or last.kind) if last.nargs in ("*", "+") else TEXT
+        last = self.arguments[-1]
+        return last.kind if last.nargs in ("*", "+") else TEXT
 
 
 def takes(*items: Argument | Flag) -> Callable[[F], F]:

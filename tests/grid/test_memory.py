@@ -1,0 +1,56 @@
+"""No process needs more memory, threads or open files because a file is large."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from goggles.roles import Role
+from goggles.testing.cluster import SOURCE, Cluster
+
+MIB = 1 << 20
+SIZE = 768 * MIB
+MOST = 96 * MIB  # a few chunks for each stage of a transfer, and what Python keeps
+
+
+def grown(process: psutil.Process, before: int) -> int:
+    """Bytes by which the process has ever been larger than `before`."""
+    status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    peak = int(next(line.split()[1] for line in status if line.startswith("VmHWM")))
+    return peak * 1024 - before
+
+
+@pytest.mark.slow
+def test_a_large_file_costs_no_more_than_a_small_one(tmp_path: Path) -> None:
+    large = tmp_path / "large"
+    with open(large, "wb") as file:
+        file.truncate(SIZE)
+    with Cluster(tmp_path / "site", ("alice", "bob")) as cluster:
+        certificate, key = cluster.certificates.files("ann", Role.CLIENT)
+        flags = ["--ns_port", str(cluster.port), "--ca_cert", str(cluster.certificates.ca), "--local", str(tmp_path)]
+        flags += ["--certfile", str(certificate), "--keyfile", str(key)]
+        assert cluster.nameserver is not None
+        servers = [psutil.Process(one.pid) for one in (cluster.nameserver, *cluster.storages.values())]
+        (tmp_path / "small").write_bytes(b"x")
+        run(flags, "put small /small", "get -f /small -o back")
+        before = [(server.memory_info().rss, server.num_threads()) for server in servers]
+        run(flags, "put large /large", "get -f /large -o back")
+        for server, (rss, threads) in zip(servers, before, strict=True):
+            assert grown(server, rss) < MOST
+            assert server.num_threads() <= threads + 8
+            assert server.num_fds() < 200
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    assert peak < 256 * MIB
+    assert (tmp_path / "back").stat().st_size == SIZE
+
+
+def run(flags: list[str], *commands: str) -> None:
+    words = [word for command in commands for word in ("-c", command)]
+    environment = {**os.environ, "PYTHONPATH": SOURCE}
+    subprocess.run([sys.executable, "-m", "goggles.cli.client", *flags, *words], check=True, env=environment)
