@@ -374,10 +374,9 @@ def entry_row(name: str, version: str) -> dict[str, object]:
 
 
 def test_random_verbs_do_what_they_do_to_a_dict(database: Database) -> None:
-    examples = 60 if database.url.get_backend_name() == "sqlite" else 30
-    wanted = settings(
-        max_examples=examples, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-    )
+    examples = 40 if database.url.get_backend_name() == "sqlite" else 12
+    checks = list(HealthCheck)
+    wanted = settings(max_examples=examples, stateful_step_count=40, deadline=None, suppress_health_check=checks)
     run_state_machine_as_test(lambda: TreeMachine(database), settings=wanted)
     with looking(database) as tree:
         assert tree.listing(ROOT) == []
@@ -473,6 +472,57 @@ def test_the_cache_learns_nothing_from_a_snapshot_that_is_older_than_a_move(data
         put(tree, "/a/newest")
     with looking(database, cache) as late:
         assert late.find(p("/a/newest")) is not None and late.find(p("/a/old")) is None
+
+
+@pytest.mark.parametrize("end", ["rmdir", "remove_tree", "move"])
+def test_a_directory_made_where_another_was_is_the_new_one(database: Database, end: str) -> None:
+    cache = DirCache()
+    with changing(database, cache) as tree:
+        tree.mkdir(p("/a/b"), parents=True)
+        assert tree.find(p("/a/b/f")) is None
+    with changing(database, cache) as tree:
+        {
+            "rmdir": lambda: tree.rmdir(p("/a/b")),
+            "remove_tree": lambda: tree.remove_tree(p("/a/b")),
+            "move": lambda: tree.move(p("/a/b"), p("/c")),
+        }[end]()
+        tree.mkdir(p("/a/b"))
+        entry = put(tree, "/a/b/f")
+    with looking(database, cache) as tree:
+        assert tree.find(p("/a/b/f")) == entry and tree.find(p("/c/f")) is None
+
+
+def test_copies_are_set_below_though_files_leave_between_the_pages(database: Database) -> None:
+    with changing(database) as tree:
+        tree.mkdir(p("/a/sub"), parents=True)
+        tree.mkdir(p("/other"))
+        for name in ("1", "2", "sub/3", "sub/4", "z"):
+            put(tree, f"/a/{name}")
+        directory, seen = tree.need_dir(p("/a")).id, list[str]()
+        page = tree.set_copies_below(directory, 5, 0, 1)
+        while page:
+            path = tree.path_of(page[0])
+            assert path is not None
+            seen.append(path)
+            if path == "/a/2":
+                tree.rm(path)
+            if path == "/a/sub/3":
+                tree.move(path, p("/other/3"))
+            page = tree.set_copies_below(directory, 5, page[0], 1)
+    assert seen == ["/a/1", "/a/2", "/a/sub/3", "/a/sub/4", "/a/z"]
+
+
+def test_a_file_is_not_committed_into_the_trash(database: Database) -> None:
+    with changing(database) as tree:
+        tree.mkdir(p("/a/b"), parents=True)
+        put(tree, "/a/b/f")
+        parent = tree.need_dir(p("/a/b")).id
+    values = {"size": 1, "sha256": DIGEST, "version": "1" * 32, "uploader": "", "source": "", "copies": 1}
+    with changing(database) as tree:
+        tree.remove_tree(p("/a"))
+        for directory in (parent, tables.TRASH_ID, 10**6):
+            with pytest.raises(NotFound, match="gone"):
+                tree.commit_file(directory, "g", holders=[], **values)
 
 
 def test_a_group_that_moves_a_directory_still_knows_all_other_paths(database: Database) -> None:

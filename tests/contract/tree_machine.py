@@ -81,6 +81,7 @@ class TreeMachine(RuleBasedStateMachine):
         self.writes = 0
         self.storages: list[int] = []
         self.model: Model = {ROOT: Thing()}
+        self.ever: set[DfsPath] = set()
         self.let_go: set[str] = set()
         self.in_trash: set[str] = set()
 
@@ -344,6 +345,8 @@ class TreeMachine(RuleBasedStateMachine):
                 assert self.tree.find(path) == entry and self.tree.path_of(entry.id) == path
                 waiting += [path] if entry.is_dir else []
         assert found == self.model
+        self.ever |= set(found)
+        assert [path for path in self.ever if path not in found and self.tree.find(path) is not None] == []
 
     @precondition(lambda self: self.storages)
     @invariant()

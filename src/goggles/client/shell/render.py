@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -46,17 +47,19 @@ def console(stderr: bool = False) -> Console:
     """A console that colours only terminals and cuts nothing elsewhere."""
     stream = sys.stderr if stderr else sys.stdout
     wide = None if stream.isatty() else 10_000
-    return Console(file=stream, highlight=False, markup=False, width=wide, soft_wrap=False)
+    # The terminal itself says how wide it is; COLUMNS in the environment may be that of another one.
+    environ = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    return Console(_environ=environ, file=stream, highlight=False, markup=False, width=wide, soft_wrap=False)
 
 
 def table(headings: Sequence[tuple[str, str]]) -> Table:
     """An empty table; each heading with `left`, `right` or `path` (gives way first)."""
     made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for text, how in headings:
-        if how == "path":
-            made.add_column(text, overflow="fold", ratio=None, min_width=8)
+        if how == "right":
+            made.add_column(text, justify="right", no_wrap=True)
         else:
-            made.add_column(text, justify="right" if how == "right" else "left", no_wrap=True)
+            made.add_column(text, overflow="fold", min_width=min(len(text), 6) if how == "path" else None)
     return made
 
 
