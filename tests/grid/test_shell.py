@@ -1,0 +1,158 @@
+"""The shell without a person: -c, scripts, JSON, exit codes, good and bad commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from goggles.client.shell.grammar import grammars
+from goggles.client.shell.loop import Shell
+from goggles.roles import Role
+from goggles.testing.cluster import SOURCE, Cluster
+
+
+class Program:
+    """vg on one cluster and one local folder."""
+
+    def __init__(self, cluster: Cluster, local: Path) -> None:
+        certificate, key = cluster.certificates.files("root", Role.ADMIN)
+        self.local = local
+        self._flags = ["--ns_port", str(cluster.port), "--ca_cert", str(cluster.certificates.ca), "--timeout", "5"]
+        self._flags += ["--certfile", str(certificate), "--keyfile", str(key), "--local", str(local)]
+
+    def __call__(self, *commands: str, script: str | None = None, flags: tuple[str, ...] = ()) -> tuple[int, str, str]:
+        words = [word for command in commands for word in ("-c", command)]
+        done = subprocess.run(
+            [sys.executable, "-m", "goggles.cli.client", *self._flags, *flags, *words],
+            input=script,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": SOURCE},
+            timeout=60,
+        )
+        assert "Traceback" not in done.stderr + done.stdout
+        return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def vg(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    local = tmp_path_factory.mktemp("local")
+    (local / "my file.txt").write_text("hello\n")
+    (local / "folder/below").mkdir(parents=True)
+    (local / "folder/below/ü.bin").write_bytes(os.urandom(100_000))
+    with Cluster(tmp_path_factory.mktemp("site"), ("alice", "bob", "carol")) as cluster:
+        yield Program(cluster, local)
+
+
+def test_a_file_goes_in_and_comes_out(vg: Program) -> None:
+    code, out, err = vg(
+        "mkdir -p /a/b",
+        'put "my file.txt" /a',
+        "put my\\ file.txt /a/b/other",
+        "cat '/a/my file.txt'",
+        "get /a/b/other",
+    )
+    assert (code, out, err) == (0, "hello\n", "")
+    assert (vg.local / "other").read_text() == "hello\n"
+
+
+def test_listings_tell_what_the_seeds_say(vg: Program) -> None:
+    code, out, _ = vg("mkdir -p /seed", "put 'my file.txt' /seed/x", "ls /seed", "du", "stat /seed/x", "nodes", "df")
+    assert code == 0
+    for word in ("file", "x", "6 B", "alice", "free", "capacity", "active", "sha256", "copies", "2 of 2", "offsite"):
+        assert word in out
+
+
+def test_whole_directories_and_wildcards(vg: Program) -> None:
+    code, out, _ = vg("put -r folder /w", "mkdir /w2", "put *.txt /w2/", "ls -R /w", "find / --name '*.txt'", "tree /w")
+    assert code == 0
+    assert "ü.bin" in out
+    assert "/w2/my file.txt" in out
+    code, _, _ = vg(
+        "cp -r /w /w3", "mv /w3/below /w3/moved", "get -r /w3 -o back", "rm /w2/*", "rmdir /w2", "rm -r /w3"
+    )
+    assert code == 0
+    assert (vg.local / "back/moved/ü.bin").read_bytes() == (vg.local / "folder/below/ü.bin").read_bytes()
+
+
+def test_json_is_whole_and_errors_are_json_too(vg: Program) -> None:
+    code, out, err = vg("mkdir -p /j", "ls /", "stat /nix", "du", flags=("--json",))
+    assert code == 1
+    listing, du = [json.loads(line) for line in out.splitlines()]
+    assert "/j" in [entry["path"] for entry in listing]
+    assert {info["name"] for info in du["storages"]} == {"alice", "bob", "carol"}
+    assert json.loads(err)["code"] == "not_found"
+
+
+def test_a_script_goes_on_after_a_failure_and_ends_with_1(vg: Program) -> None:
+    code, out, err = vg(script="# a comment\n\nnonsense\ncd /\npwd\n")
+    assert (code, out.strip()) == (1, "/")
+    assert "there is no command nonsense" in err
+    assert vg(script="pwd\nquit\nnonsense\n")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("ls /nix", "there is nothing at /nix"),
+        ("rm /", "is a directory"),
+        ("rmdir /", "root directory can not be removed"),
+        ("put nofile /", "can not be read"),
+        ("put folder /", "put -r"),
+        ("put /dev/null /null", "not a file"),
+        ("get /", "get -r"),
+        ('cat "unclosed', "not closed"),
+        ("ls /*.nix", "nothing matches"),
+        ("ls --nonsense", "help ls"),
+        ("mv /", "help mv"),
+        ("setrep x /", "not a number"),
+        ("setrep 99 /", "1 to 16 copies"),
+        ("accept nobody", "no storage"),
+        ("drain nobody", "no storage"),
+        ("verify /", "is a directory"),
+        ("mkdir /" + "x" * 256, "255 bytes"),
+        ("mkdir /.goggles", "reserved"),
+        ("!false", "ended with 1"),
+    ],
+)
+def test_what_goes_wrong_is_said_in_one_line(vg: Program, line: str, said: str) -> None:
+    code, _, err = vg(line)
+    assert code == 1
+    assert said in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_questions_are_not_asked_where_nobody_is_there(vg: Program) -> None:
+    vg("mkdir -p /q", "put 'my file.txt' /q/x")
+    (vg.local / "there").write_text("precious")
+    for line, option in (("rmdir /q", "rmdir -r"), ("get /q/x -o there", "get -f")):
+        code, _, err = vg(line)
+        assert code == 1
+        assert option in err
+    assert (vg.local / "there").read_text() == "precious"
+    assert vg("get -f /q/x -o there", "rmdir -r /q")[0] == 0
+
+
+def test_every_command_has_help_and_is_listed(vg: Program) -> None:
+    commands = sorted(grammars(Shell))
+    code, out, _ = vg("help", *[f"help {name}" for name in commands])
+    assert code == 0
+    seeds = "usage help du ls local cd pwd mkdir rmdir get put rm EOF"
+    assert all(name in out for name in (*commands, *seeds.split()))
+
+
+def test_a_closed_pipe_ends_quietly(vg: Program) -> None:
+    words = [sys.executable, "-m", "goggles.cli.client", *vg._flags, "-c", "help", "-c", "usage", "-c", "help"]
+    environment = {**os.environ, "PYTHONPATH": SOURCE}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert b"Traceback" not in process.stderr.read()
