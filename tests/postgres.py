@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -79,6 +78,7 @@ def running() -> Iterator[Postgres]:
         wait_until("PostgreSQL ready", postgres.ready, 30)
         yield postgres
     finally:
-        server.send_signal(signal.SIGTERM)  # runuser passes it on
+        stop = [str(bin_folder / "pg_ctl"), "stop", "-w", "-m", "fast", "-D", data]  # waits for all its processes
+        subprocess.run(_as_owner(stop), check=True, capture_output=True, cwd="/")
         server.wait(20)
         shutil.rmtree(folder)

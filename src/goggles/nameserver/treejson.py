@@ -52,10 +52,10 @@ def import_file(connection: Connection, source: Path, now: float, copies: int = 
         if connection.execute(used.limit(1)).first() is not None:
             return 0
     items, site = _read(source)
-    if site:
-        connection.execute(update(site_table).values(site_id=site))
     _check_lists(source, items)
     directories = _directories(source, items)
+    if site:
+        connection.execute(update(site_table).values(site_id=site))
     tree = Tree(connection, DirCache(), now)
     ids = _add_directories(tree, directories)
     for page in _pages(path for path, item in items.items() if item["type"] == FILE):

@@ -1,24 +1,29 @@
 """Why would a handshake fail?  In words, before it does.
 
-Law: every reason is looked for, not just the first; nothing is changed.  Chain and revocation are judged by OpenSSL
-itself (pyOpenSSL's X509Store), as in a real handshake.
+Law: every reason is looked for, not just the first; nothing is changed.  The chain is judged by OpenSSL itself
+(pyOpenSSL's X509Store), as in a real handshake; revocation by `revocation`, as after one.
 """
 
 from __future__ import annotations
 
 import datetime
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import crypto
 
 from goggles.clock import Clock
-from goggles.errors import GogglesError
-from goggles.pki.authority import load_bundle, load_key, uris_of
+from goggles.errors import CertificateError
 from goggles.pki.identity import Identity
+from goggles.pki.pem import hosts_of, load_bundle, load_key, names_of, uris_of
+from goggles.pki.revocation import label, read_lists, revoked_labels
 from goggles.roles import Role
+
+SERVERS = (Role.NAMESERVER, Role.STORAGE, Role.LIBRARIAN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,118 +51,148 @@ def diagnose(
     certificate: Path, ca_cert: Path, clock: Clock, *, key: Path | None = None, expected: Expected | None = None
 ) -> list[Finding]:
     """Everything that speaks against the certificate in the eyes of who trusts `ca_cert`."""
-    try:
-        chain, authorities = load_bundle(certificate), load_bundle(ca_cert)
-    except GogglesError as error:
-        return [Finding(error.message, error.hint)]
+    findings: list[Finding] = []
+    chain, authorities = _read(certificate, findings), _read(ca_cert, findings)
+    if not chain or not authorities:
+        return findings
     return judge(chain, authorities, ca_cert.with_suffix(".crl"), clock, key, expected or Expected())
 
 
+def _read(path: Path, findings: list[Finding]) -> list[x509.Certificate]:
+    try:
+        return load_bundle(path)
+    except CertificateError as error:
+        findings.append(Finding(error.message, error.hint))
+        return []
+
+
 def judge(
-    chain: list[x509.Certificate],
-    authorities: list[x509.Certificate],
+    chain: Sequence[x509.Certificate],
+    authorities: Sequence[x509.Certificate],
     crl: Path,
     clock: Clock,
     key: Path | None,
     expected: Expected,
 ) -> list[Finding]:
-    """`diagnose` for certificates that were read already."""
+    """`diagnose` for certificates that were read already; the peer's own is the first of the chain."""
+    now = datetime.datetime.fromtimestamp(clock.now(), datetime.UTC)
     return [
-        *_dates(chain[0], clock),
-        *_issuer(chain, authorities, crl),
+        *_dates(chain[0], now),
+        *_issuer(chain, authorities, now),
+        *_revocation(chain, authorities, crl, now),
         *_names(chain[0], expected),
         *_key(chain[0], key),
     ]
 
 
-def _dates(own: x509.Certificate, clock: Clock) -> list[Finding]:
-    now = datetime.datetime.fromtimestamp(clock.now(), datetime.UTC)
+def _dates(own: x509.Certificate, now: datetime.datetime) -> list[Finding]:
     if own.not_valid_after_utc < now:
-        return [Finding(f"it ran out on {own.not_valid_after_utc:%Y-%m-%d %H:%M} UTC", "vg-certs renew")]
+        return [Finding(f"it has expired: it ran out on {own.not_valid_after_utc:%Y-%m-%d %H:%M} UTC", "renew it")]
     if own.not_valid_before_utc > now:
-        return [
-            Finding(f"it is not valid before {own.not_valid_before_utc:%Y-%m-%d %H:%M} UTC", "are the clocks right?")
-        ]
+        until = f"{own.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
+        return [Finding(f"it is not valid before {until}", "are the clocks right?")]
     days = (own.not_valid_after_utc - now).days
     return [Finding(f"it runs out in {days} days", "vg-certs renew", bad=False)] if days < 30 else []
 
 
-def _issuer(chain: list[x509.Certificate], authorities: list[x509.Certificate], crl: Path) -> list[Finding]:
+def _issuer(
+    chain: Sequence[x509.Certificate], authorities: Sequence[x509.Certificate], now: datetime.datetime
+) -> list[Finding]:
+    own = chain[0]
     store = crypto.X509Store()
     for authority in authorities:
         store.add_cert(crypto.X509.from_cryptography(authority))
     store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
-    store.set_time(_middle(chain[0]))  # dates are judged apart
-    revoked = _revocations(store, crl)
+    # the dates of the peer's own certificate are judged apart; those of the CAs above it are not
+    in_date = own.not_valid_before_utc <= now <= own.not_valid_after_utc
+    store.set_time(
+        now if in_date else own.not_valid_before_utc + (own.not_valid_after_utc - own.not_valid_before_utc) / 2
+    )
     between = [crypto.X509.from_cryptography(each) for each in chain[1:]]
     try:
-        crypto.X509StoreContext(store, crypto.X509.from_cryptography(chain[0]), between).verify_certificate()
+        crypto.X509StoreContext(store, crypto.X509.from_cryptography(own), between).verify_certificate()
     except crypto.X509StoreContextError as error:
-        return [*revoked, _explain(str(error), chain[0])]
-    return revoked
-
-
-def _middle(own: x509.Certificate) -> datetime.datetime:
-    return own.not_valid_before_utc + (own.not_valid_after_utc - own.not_valid_before_utc) / 2
-
-
-def _revocations(store: crypto.X509Store, crl: Path) -> list[Finding]:
-    if not crl.exists():
-        return []
-    try:
-        store.add_crl(x509.load_pem_x509_crl(crl.read_bytes()))
-    except (ValueError, OSError) as error:
-        return [Finding(f"{crl} is not a revocation list: {error}", "make it anew with vg-certs revoke, or remove it")]
-    store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.PARTIAL_CHAIN)
+        return [_explain(str(error), error.certificate.to_cryptography(), own)]
     return []
 
 
-def _explain(said: str, own: x509.Certificate) -> Finding:
-    if "revoked" in said:
-        return Finding(f"it was revoked (serial {own.serial_number:X})", "issue a new one: vg-certs peer")
-    if "issuer" in said or "self-signed" in said or "self signed" in said or "signature" in said:
+def _explain(said: str, blamed: x509.Certificate, own: x509.Certificate) -> Finding:
+    if blamed != own and "expired" in said:
+        name = blamed.subject.rfc4514_string()
+        return Finding(f"its CA ({name}) has expired: it ran out on {blamed.not_valid_after_utc:%Y-%m-%d}")
+    if any(word in said for word in ("issuer", "self-signed", "self signed", "signature")):
         issuer = own.issuer.rfc4514_string()
-        return Finding(f"it was issued by another CA ({issuer})", "both sides must trust the CA of the other")
-    if "CRL" in said:
-        return Finding(f"the revocation list does not fit: {said}", "make it anew: vg-certs revoke, or remove it")
+        hint = "both sides must trust the CA of the other; an intermediate CA goes behind the certificate"
+        return Finding(f"it was issued by another CA ({issuer})", hint)
     return Finding(f"its chain does not verify: {said}")
+
+
+def _revocation(
+    chain: Sequence[x509.Certificate], authorities: Sequence[x509.Certificate], crl: Path, now: datetime.datetime
+) -> list[Finding]:
+    if not crl.exists():
+        return []
+    try:
+        revoked = revoked_labels(crl, authorities)
+        latest = max(each.last_update_utc for each in read_lists(crl))
+    except CertificateError as error:
+        return [Finding(error.message, error.hint)]
+    if label(chain[0]) in revoked:
+        return [Finding(f"it was revoked (serial {chain[0].serial_number:X})", "move it away and issue a new one")]
+    old = (now - latest).days > 3650
+    return [Finding(f"the revocation list is of {latest:%Y-%m-%d}", "is there a newer one?", bad=False)] if old else []
 
 
 def _names(own: x509.Certificate, expected: Expected) -> list[Finding]:
     try:
         identity = Identity.from_names(uris_of(own))
-    except GogglesError as error:
-        return [Finding(error.message, error.hint), *_host(own, expected.host)]
+    except CertificateError as error:
+        return [Finding(error.message, error.hint), *_host(own, expected.host), *_uses(own, expected.role)]
     findings = []
     if expected.role is not None and identity.role is not expected.role:
-        findings.append(
-            Finding(f"its role is {identity.role}, not {expected.role}", f"issue one with ROLE={expected.role}")
-        )
+        hint = f"issue one with ROLE={expected.role}"
+        findings.append(Finding(f"its role is {identity.role}, not {expected.role}", hint))
     if expected.name and identity.name != expected.name:
         findings.append(Finding(f"its name is {identity.name}, not {expected.name}"))
-    return [*findings, *_host(own, expected.host)]
+    return [*findings, *_host(own, expected.host), *_uses(own, identity.role)]
+
+
+def _uses(own: x509.Certificate, role: Role | None) -> list[Finding]:
+    """OpenSSL refuses a certificate that may not be used for this end of a connection."""
+    try:
+        allowed = set(own.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    except x509.ExtensionNotFound:
+        return []
+    wanted = {"clientAuth": ExtendedKeyUsageOID.CLIENT_AUTH}
+    if role is None or role in SERVERS:
+        wanted["serverAuth"] = ExtendedKeyUsageOID.SERVER_AUTH
+    missing = [use for use, oid in wanted.items() if oid not in allowed]
+    return [Finding(f"it may not be used for {use}", f"issue one with extendedKeyUsage {use}") for use in missing]
 
 
 def _host(own: x509.Certificate, host: str) -> list[Finding]:
+    """A host name must be among the DNS names, an address among the IP names: OpenSSL does not mix them."""
     if not host:
         return []
+    names = names_of(own)
     try:
-        names = own.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return [Finding(f"it names no host at all, so not {host}", f"issue one with HOSTS={host}")]
-    known = [str(name) for kind in (x509.DNSName, x509.IPAddress) for name in names.get_values_for_type(kind)]
-    if any(_same_host(name, host) for name in known):
-        return []
-    return [Finding(f"it is for {', '.join(known) or 'no host'}, not for {host}", f"issue one with HOSTS={host},...")]
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        if any(_same_host(name, host) for name in names.get_values_for_type(x509.DNSName)):
+            return []
+    else:
+        if address in names.get_values_for_type(x509.IPAddress):
+            return []
+        if host in names.get_values_for_type(x509.DNSName):
+            return [Finding(f"it has {host} as a DNS name, but it is an address", f"it needs the IP name {host}")]
+    known = ", ".join(hosts_of(own)) or "no host"
+    return [Finding(f"it is for {known}, not for {host}", f"issue one with HOSTS={host},...")]
 
 
 def _same_host(name: str, host: str) -> bool:
-    try:
-        return ipaddress.ip_address(name) == ipaddress.ip_address(host)
-    except ValueError:
-        pass
     name, host = name.lower(), host.lower()
-    return name == host or (name.startswith("*.") and host.partition(".")[2] == name[2:])
+    first, _, rest = host.partition(".")
+    return name == host or (name.startswith("*.") and bool(first) and rest == name[2:])
 
 
 def _key(own: x509.Certificate, key: Path | None) -> list[Finding]:
@@ -165,7 +200,7 @@ def _key(own: x509.Certificate, key: Path | None) -> list[Finding]:
         return []
     try:
         private = load_key(key)
-    except GogglesError as error:
+    except CertificateError as error:
         return [Finding(error.message, error.hint)]
     findings = []
     if private.public_key() != own.public_key():

@@ -176,7 +176,7 @@ class Dialer:
             with self._lock:
                 if len(self._sessions) > 256:
                     self._sessions.clear()
-                self._sessions[address, alpn] = (self.contexts.client(alpn), session)
+                self._sessions[address, alpn] = (sock.context, session)
 
 
 def _connect_plain(address: Address, timeout: float) -> socket.socket:

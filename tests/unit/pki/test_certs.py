@@ -88,18 +88,6 @@ def test_another_ca_is_refused(ca, tmp_path):
         shake_hands(issue(ca, "ns", Role.NAMESERVER), issue(other, "eve", Role.CLIENT))
 
 
-def test_a_revoked_peer_is_refused_also_with_a_kept_session(ca):
-    server, client = issue(ca, "ns", Role.NAMESERVER), issue(ca, "ann", Role.CLIENT)
-    kept = Contexts(client, 1e9)
-    session = shake_hands(server, client, keep=kept)[2]
-    ca.revoke(load_certificate(client.certfile))
-    with pytest.raises(CertificateError, match="revoked"):
-        shake_hands(server, client)
-    with pytest.raises((CertificateError, ssl.SSLError, OSError)):
-        shake_hands(server, client, session=session, keep=kept)
-    assert shake_hands(server, issue(ca, "bob", Role.CLIENT))
-
-
 def test_a_list_of_a_stranger_is_an_error_not_an_empty_list(ca, tmp_path):
     files, other = issue(ca), Authority.create(tmp_path / "other")
     other.revoke(other.certificate)
