@@ -78,7 +78,7 @@ def running() -> Iterator[Postgres]:
         wait_until("PostgreSQL ready", postgres.ready, 30)
         yield postgres
     finally:
-        stop = [str(bin_folder / "pg_ctl"), "stop", "-w", "-m", "fast", "-D", data]  # waits for all its processes
+        stop = [str(bin_folder / "pg_ctl"), "stop", "-w", "-m", "immediate", "-D", data]  # waits for its end
         subprocess.run(_as_owner(stop), check=True, capture_output=True, cwd="/")
         server.wait(20)
         shutil.rmtree(folder)

@@ -54,6 +54,10 @@ def test_the_page_on_states_is_drawn_from_the_table_of_moves():
     assert page(HOME / diagrams.PAGE) == diagrams.storage_states()
 
 
+def test_the_page_of_the_commands_is_made_from_their_declarations() -> None:
+    assert page(HOME / diagrams.COMMANDS) == diagrams.commands(), "run: python -m goggles.testing.diagrams"
+
+
 def test_every_state_has_a_meaning_on_the_page():
     assert set(diagrams.MEANING) == set(diagrams.TRANSITIONS)
 

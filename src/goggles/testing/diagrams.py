@@ -1,6 +1,7 @@
 """Pages and pictures that are drawn from the tables of the code.
 
-Law: docs/storage-states.md is what `storage_states` returns, and docs/wire.md holds what `methods` returns for each
+Law: docs/storage-states.md is what `storage_states` returns, docs/reference/commands.md what `commands` returns, and
+docs/wire.md holds what `methods` returns for each
 service between its marks (tests/unit/test_docs.py compares them).  `python -m goggles.testing.diagrams` writes both.
 """
 
@@ -10,6 +11,8 @@ import inspect
 import re
 from pathlib import Path
 
+from goggles.client.shell.grammar import grammars
+from goggles.client.shell.loop import Shell
 from goggles.nameserver.service import NameserverService
 from goggles.nameserver.states import CONNECTED, READABLE, TRANSITIONS, NodeState
 from goggles.storage.service import StorageService
@@ -17,6 +20,7 @@ from goggles.wire.service import Method, Service
 
 PAGE = Path("docs", "storage-states.md")
 WIRE = Path("docs", "wire.md")
+COMMANDS = Path("docs", "reference", "commands.md")
 SERVICES: dict[str, type[Service]] = {"nameserver": NameserverService, "storage": StorageService}
 MEANING = {
     NodeState.DOWN: "not connected; its copies do not count",
@@ -25,6 +29,18 @@ MEANING = {
     NodeState.HELD: "safe mode: it can be read, and waits for an administrator",
     NodeState.GRACE: "lost a moment ago; its copies still count for a while",
 }
+
+
+def commands() -> str:
+    """The reference of all commands of the shell, as Markdown."""
+    lines = ["# Commands of the shell", "", "<!-- made by `python -m goggles.testing.diagrams`: do not edit -->", ""]
+    lines += [
+        "`help COMMAND` says the same. Every command takes `--json`; names that start with `-` go after `--`.",
+        "",
+    ]
+    for name, grammar in sorted(grammars(Shell).items(), key=lambda item: item[0].lower()):
+        lines += [f"## {name}", "", "```", grammar.help().rstrip(), "```", ""]
+    return "\n".join(lines)
 
 
 def storage_states() -> str:
@@ -97,5 +113,6 @@ def with_methods(page: str) -> str:
 
 
 if __name__ == "__main__":
+    COMMANDS.write_text(commands(), encoding="utf-8")
     PAGE.write_text(storage_states(), "utf-8")
     WIRE.write_text(with_methods(WIRE.read_text("utf-8")), "utf-8")

