@@ -18,7 +18,11 @@ from goggles.testing.fsck import fsck
 
 STORAGES = ("alice", "bob")
 FLAGS = ["--grace", "2", "--heartbeat", "0.3", "--lease", "5"]
-NOT_IN_ORDINARY_WORK = {"storage.quarantine.before_rename", "storage.adopt.before_rename"}
+NOT_IN_ORDINARY_WORK = {
+    "storage.selfcheck.before_inventory",
+    "storage.quarantine.before_rename",
+    "storage.adopt.before_rename",
+}
 AT = {"nameserver.decide.before_commit": 45, "nameserver.decide.after_commit": 45, "nameserver.commit.before_orders": 3}
 Wanted = dict[str, set[bytes | None]]
 

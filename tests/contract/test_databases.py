@@ -32,7 +32,6 @@ from goggles.nameserver.tree import Tree
 from goggles.paths import ROOT, DfsPath, join, parse
 from goggles.testing.cluster import free_port
 
-pytestmark = pytest.mark.filterwarnings("ignore:The Result.tuples:DeprecationWarning")
 DIGEST = "ab" * 32
 ON_POSTGRESQL = pytest.mark.parametrize("maker", KINDS[1:], indirect=True)
 ODD = [

@@ -252,3 +252,24 @@ def test_two_storages_in_one_folder_are_refused(cluster: Factory) -> None:
     assert second.wait(20) != 0
     assert "Traceback" not in (site.folder / "alice.log").read_text()
     assert first.running
+
+
+def test_a_tree_that_is_removed_during_a_self_check_takes_nothing_with_it_that_moved_out(cluster: Factory) -> None:
+    """Storages come back with /p/f where the tree has /q/f; /p is removed before they have been told of the move."""
+    site = cluster("alice", "bob")
+    fs = site.connect()
+    fs.mkdir("/p")
+    fs.mkdir("/q")
+    fs.write("/p/f", b"precious")
+    site.wait_settled(20)
+    for process in site.storages.values():
+        process.stop()
+    fs.mv("/p/f", "/q/f")
+    for name in site.names:
+        site.start_storage(name, environment={"GOGGLES_FAILPOINTS": "storage.selfcheck.before_inventory=sleep:2*1"})
+    wait_until("both in self-check", lambda: set(site.states().values()) == {"checking"})
+    fs.rmdir("/p", recursive=True)
+    site.wait_active(site.names)
+    site.wait_settled(20)
+    assert b"".join(fs.read("/q/f")) == b"precious"
+    assert not fs.exists("/p")

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from goggles import version
+from goggles import failpoints, version
 from goggles.clock import Clock
 from goggles.contracts.orders import Held, StorageHello, Welcome
 from goggles.errors import GogglesError, Stale
@@ -212,6 +212,7 @@ class Attachment:
         for batch in self._vault.walk(BATCH):
             if self._again.is_set():
                 raise Stale("the attachment ended")
+            failpoints.hit("storage.selfcheck.before_inventory")
             places = peer.call("inventory", session, tuple(held.to_wire() for held in batch), timeout=PATIENCE)
             found += len(batch)
             if len(condemned) < MAX_CONDEMNED:

@@ -21,7 +21,6 @@ from goggles.nameserver.dircache import DirCache
 from goggles.nameserver.tree import Tree
 from goggles.paths import parse
 
-pytestmark = pytest.mark.filterwarnings("ignore:The Result.tuples:DeprecationWarning")
 DIGEST = "ab" * 32
 FILE = {"type": "FILE", "size": 5, "hash": DIGEST}
 DIRECTORY: dict[str, Any] = {"type": "DIRECTORY", "files": []}
