@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -39,6 +40,11 @@ class Program:
         )
         assert "Traceback" not in done.stderr + done.stdout
         return done.returncode, done.stdout, done.stderr
+
+    def start(self, command: str) -> subprocess.Popen[bytes]:
+        words = [sys.executable, "-m", "goggles.cli.client", *self._flags, "-c", command]
+        environment = {**os.environ, "PYTHONPATH": SOURCE}
+        return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +88,34 @@ def test_whole_directories_and_wildcards(vg: Program) -> None:
     assert (vg.local / "back/moved/ü.bin").read_bytes() == (vg.local / "folder/below/ü.bin").read_bytes()
 
 
+def test_a_local_directory_with_wildcards_in_its_name_is_only_a_name(vg: Program) -> None:
+    odd = vg.local / "odd[1]*"
+    odd.mkdir()
+    (odd / "one.dat").write_bytes(b"1")
+    assert vg("mkdir /odd", "lcd 'odd[1]*'", "put *.dat /odd/", "stat /odd/one.dat")[0] == 0
+
+
+def test_a_cat_that_is_interrupted_stops_after_the_first_time(vg: Program) -> None:
+    length = 256 << 20
+    with open(vg.local / "large", "wb") as file:
+        file.truncate(length)
+    assert vg("put large /large")[0] == 0
+    with vg.start("cat /large") as process:
+        assert process.stdout is not None
+        seen = len(process.stdout.read(1 << 20))
+        process.send_signal(signal.SIGINT)
+        seen += len(process.stdout.read())
+    assert seen < length
+    assert process.returncode != 0
+    assert vg("rm /large")[0] == 0
+
+
+def test_a_slash_at_the_end_means_directories_only(vg: Program) -> None:
+    vg("mkdir -p /slash/dir", "put 'my file.txt' /slash/difile")
+    assert vg("rm -r /slash/di*/", "ls -R /slash")[1].count("difile") == 1
+    assert vg("stat /slash/dir")[0] == 1
+
+
 def test_json_is_whole_and_errors_are_json_too(vg: Program) -> None:
     code, out, err = vg("mkdir -p /j", "ls /", "stat /nix", "du", flags=("--json",))
     assert code == 1
@@ -113,6 +147,7 @@ def test_a_script_goes_on_after_a_failure_and_ends_with_1(vg: Program) -> None:
         ("ls --nonsense", "help ls"),
         ("mv /", "help mv"),
         ("setrep x /", "not a number"),
+        ("setrep ² /", "not a number"),
         ("setrep 99 /", "1 to 16 copies"),
         ("accept nobody", "no storage"),
         ("drain nobody", "no storage"),

@@ -240,6 +240,38 @@ def test_a_local_file_is_overwritten_only_after_a_yes(cluster: Cluster, home: Pa
     shell.leave()
 
 
+def test_ctrl_c_at_a_question_is_a_no_and_ends_it_at_once(cluster: Cluster, home: Path) -> None:
+    (home / "mine").write_text("precious")
+    cluster.connect().write("/asked", b"new")
+    shell = Terminal(cluster, home)
+    shell.type("get /asked -o mine")
+    shell.keys(ENTER)
+    shell.sees(r"overwrite\? \[y/N\]\Z")
+    shell.keys(CTRL_C)
+    shell.sees("cancelled")
+    shell.ready()
+    assert (home / "mine").read_text() == "precious"
+    shell.leave()
+
+
+def test_one_ctrl_c_ends_a_command_on_many_files(cluster: Cluster, home: Path) -> None:
+    large = [home / name for name in ("one", "two", "three")]
+    for path in large:
+        path.touch()
+        os.truncate(path, 1024 * MIB)
+    shell = Terminal(cluster, home)
+    shell.type("put one two three /mine")
+    shell.keys(ENTER)
+    shell.sees(r"B/s")
+    shell.keys(CTRL_C)
+    shell.sees("cancelled")
+    screen = shell.ready()
+    assert screen.count("cancelled") == 1
+    assert "failed" not in screen
+    assert not cluster.connect().exists("/mine/three")
+    shell.leave()
+
+
 def test_tables_fit_a_narrow_terminal(cluster: Cluster, home: Path) -> None:
     shell = Terminal(cluster, home, columns=60)
     for command in ("du", "ls -l /mine"):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from goggles.client.shell.words import escape, resolve, safe, split
+from goggles.client.shell.words import escape, resolve, safe, scan, split
 from goggles.errors import BadPath, BadRequest
 from goggles.paths import ROOT, DfsPath
 
@@ -71,3 +71,22 @@ def test_names_that_can_not_be_are_refused(text: str) -> None:
 @given(st.text())
 def test_nothing_reaches_the_terminal_that_could_command_it(text: str) -> None:
     assert safe(text).isprintable()
+
+
+def test_the_empty_word_can_be_written() -> None:
+    assert split(escape("")) == [""]
+
+
+@pytest.mark.parametrize(
+    ("line", "start", "text", "open_quote"),
+    [("ls /my\\ f", 3, "/my f", ""), ("ls 'a b", 3, "a b", "'"), ('  "x"y', 2, "xy", ""), ("a\\", 0, "a\\", "")],
+)
+def test_a_line_that_is_still_being_typed_has_pieces(line: str, start: int, text: str, open_quote: str) -> None:
+    piece = scan(line)[-1]
+    assert (piece.start, piece.text, piece.open_quote) == (start, text, open_quote)
+
+
+@given(st.text())
+def test_any_line_at_all_can_be_scanned(line: str) -> None:
+    starts = [piece.start for piece in scan(line)]
+    assert starts == sorted(set(starts))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import glob
+import os
 import sys
 import threading
 import time
@@ -24,7 +25,7 @@ from goggles.client.session import Session
 from goggles.client.shell import render
 from goggles.client.shell.words import WILD, Word, resolve, safe
 from goggles.contracts.records import FileInfo
-from goggles.errors import BadRequest, GogglesError, NotFound
+from goggles.errors import BadRequest, Cancelled, GogglesError, NotFound
 from goggles.paths import ROOT, DfsPath, join
 
 PATIENCE = 1.0  # seconds before a progress bar appears
@@ -50,6 +51,7 @@ class Base:
         self.out = render.console()
         self.err = render.console(stderr=True)
         self.leaving = False
+        self.asking = False  # a question is open: Ctrl-C ends it at once
 
     # --- paths -----------------------------------------------------------------------------
 
@@ -72,7 +74,8 @@ class Base:
                 places = [join(place, name) for place in places for name in self._matching(place, part)]
             else:
                 places = [resolve(place, part) for place in places]
-        places = [place for place in places if self.session.exists(place)]
+        there = self.session.isdir if pattern.endswith("/") else self.session.exists
+        places = [place for place in places if there(place)]
         if not places:
             raise NotFound(f"nothing matches {safe(pattern)}", "quote a name that has * ? or [ in it")
         return places
@@ -91,16 +94,17 @@ class Base:
         return path if path.is_absolute() else self.local / path
 
     def local_paths(self, words: Sequence[str]) -> list[Path]:
+        """Paths of this machine, wildcards expanded; NotFound where one matches nothing."""
         found: list[Path] = []
         for word in words:
             pattern = word.pattern if isinstance(word, Word) else ""
             if not pattern:
                 found.append(self.local_path(word))
                 continue
-            matches = sorted(glob.glob(str(self.local_path(pattern))))
+            matches = sorted(glob.glob(os.path.expanduser(pattern), root_dir=self.local))
             if not matches:
                 raise NotFound(f"no local file matches {safe(pattern)}", "quote a name that has * ? or [ in it")
-            found += map(Path, matches)
+            found += [self.local / match for match in matches]
         return found
 
     def target(self, word: str, name: str) -> DfsPath:
@@ -135,6 +139,8 @@ class Base:
         for item in items:
             try:
                 action(item)
+            except Cancelled:
+                raise
             except GogglesError as error:
                 if len(items) == 1:
                     raise
@@ -159,10 +165,13 @@ class Base:
         """A question to the person; where there is none, BadRequest names the option that answers it."""
         if not self.interactive:
             raise BadRequest(question, otherwise)
+        self.asking = True
         try:
             return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
         except EOFError:
             return False
+        finally:
+            self.asking = False
 
     def progress(self) -> Bar:
         return Bar()

@@ -97,7 +97,7 @@ class Changing(Base):
     @takes(Argument("copies"), Argument("path", REMOTE, "+"))
     def do_setrep(self, options: Namespace) -> None:
         """Set the number of copies of files, or of a directory with all that is in it and will be."""
-        if not str(options.copies).isdigit():
+        if not str(options.copies).isdecimal():
             raise BadRequest(f"{options.copies} is not a number of copies", "setrep 3 /path")
         for path in self.paths(options.path):
             changed = self.session.setrep(path, int(options.copies))

@@ -13,7 +13,7 @@ from goggles.client.shell.base import Base
 from goggles.client.shell.grammar import REMOTE, Argument, flag, takes
 from goggles.client.shell.words import safe
 from goggles.contracts.records import DIRECTORY, FILE, DirInfo, Entry
-from goggles.errors import BadRequest, NotADirectory
+from goggles.errors import BadRequest, Cancelled, NotADirectory
 from goggles.paths import DfsPath
 
 EXACT = flag("--bytes", help="exact sizes in bytes")
@@ -41,7 +41,7 @@ class Looking(Base):
                 entries += self.session.find(path)
             else:
                 entries += self.session.ls(path)
-        text = render.listing(entries, options.l, options.bytes) if entries else ""
+        text = render.listing(entries, options.l, options.bytes, whole=options.R) if entries else ""
         self.show(options, [dict(entry.to_wire()) for entry in entries], text)
 
     @takes(Argument("path", REMOTE, "+"))
@@ -86,6 +86,8 @@ class Looking(Base):
         """Write files to standard output, byte for byte."""
         for path in self.paths(options.path):
             for chunk in self.session.read(path):
+                if self.cancel.is_set():
+                    raise Cancelled("cat was cancelled")
                 sys.stdout.buffer.write(chunk)
             sys.stdout.buffer.flush()
 

@@ -138,7 +138,7 @@ class Shell(Looking, Changing, Moving):
         transfer = line.split(maxsplit=1)[:1] and line.split(maxsplit=1)[0] in self.transfers
 
         def handle(_: int, __: FrameType | None) -> None:
-            if transfer and not self.cancel.is_set():
+            if transfer and not self.asking and not self.cancel.is_set():
                 self.cancel.set()
             else:
                 raise KeyboardInterrupt

@@ -73,20 +73,21 @@ def copies_of(entry: FileInfo) -> str:
     return text + (" offsite" if entry.offsite else f" owed {entry.owed}" if entry.owed else "")
 
 
-def listing(entries: Sequence[Entry], long: bool, exact: bool) -> Table:
-    """`ls`: type, name, size, storages; with -l also copies, generation, times, uploader."""
+def listing(entries: Sequence[Entry], long: bool, exact: bool, whole: bool = False) -> Table:
+    """`ls`: type, name (`whole`: path), size, storages; with -l also copies, generation, times, uploader."""
+    named = (lambda entry: safe(entry.path)) if whole else name_of
     more = [("copies", "left"), ("gen", "right"), ("modified", "left"), ("uploader", "left")] if long else []
     made = table([("type", "left"), ("size", "right"), *more, ("name", "path"), ("storages", "path")])
     for entry in entries:
         if isinstance(entry, DirInfo):
             cells = ["-", "-", when(entry.modified), "-"] if long else []
-            made.add_row("dir", f"{entry.entries} in it", *cells, Text(name_of(entry) + "/"), "")
+            made.add_row("dir", f"{entry.entries} in it", *cells, Text(named(entry) + "/"), "")
         else:
             cells = (
                 [copies_of(entry), str(entry.generation), when(entry.modified), safe(entry.uploader)] if long else []
             )
             mark = "" if long or not entry.owed else f" (owed {entry.owed})"
-            row = Text(name_of(entry)), Text(", ".join(entry.storages) + mark)
+            row = Text(named(entry)), Text(", ".join(entry.storages) + mark)
             made.add_row("file", size(entry.size, exact), *cells, *row)
     return made
 

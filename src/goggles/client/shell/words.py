@@ -84,7 +84,7 @@ def _add(piece: Piece, char: str, literal: bool) -> None:
 
 def escape(text: str) -> str:
     """`text` as one word of a line."""
-    return _SPECIAL.sub(r"\\\1", text)
+    return _SPECIAL.sub(r"\\\1", text) or "''"
 
 
 def resolve(cwd: DfsPath, text: str) -> DfsPath:
