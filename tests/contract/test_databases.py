@@ -195,7 +195,7 @@ def test_no_verb_reads_a_table_from_end_to_end(database: Database) -> None:
         one = {sql: values[0] if isinstance(values, list) else values for sql, values in said if values}
         plans = {sql: connection.exec_driver_sql(explain + sql, values).all() for sql, values in one.items()}
     assert len(plans) > 20
-    bad = re.compile(r"^SCAN (?!owed USING COVERING INDEX ix_owed_live)" if is_file else r"Seq Scan")
+    bad = re.compile(r"^SCAN (?!owed USING COVERING INDEX ix_owed_live)|TEMP B-TREE" if is_file else r"Seq Scan")
     assert [(sql, row[-1]) for sql, rows in plans.items() for row in rows if bad.search(row[-1])] == []
 
 
@@ -331,7 +331,7 @@ def test_names_are_told_apart_and_ordered_byte_by_byte(database: Database) -> No
 
 def test_the_longest_names_and_the_deepest_path_are_kept(database: Database) -> None:
     long = join(ROOT, "💾" * 63 + "abc")
-    deep = parse("/" + "d/" * 300)
+    deep = parse("/" + "d/" * 2_047)
     with changing(database) as tree:
         tree.mkdir(long)
         tree.mkdir(deep, parents=True)
@@ -553,7 +553,7 @@ def test_a_directory_of_any_size_is_moved_and_removed_with_one_row(database: Dat
     with changing(database) as tree:
         purged = 0
         while rows := tree.purge_trash(100).rows:
-            assert rows <= 200
+            assert rows <= 100
             purged += rows
         assert purged == 302
         tree.flush()

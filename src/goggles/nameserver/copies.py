@@ -5,7 +5,7 @@ Law: the books of a transaction (totals) are written once, at its end; a version
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from goggles.meta.tables import ROOT_ID, TRASH_ID
 from goggles.nameserver import statements as sql
 from goggles.nameserver.entry import Entry, entry_of
-from goggles.paths import ROOT, DfsPath
+from goggles.paths import ROOT, DfsPath, join
 from goggles.roles import Level
 
 CHUNK = 500  # ids in one statement; SQLite takes 32,766 parameters, older ones 999
@@ -68,12 +68,29 @@ class Copies:
             return self._paths[entry]
         row = self.tx.execute(sql.UP, {"id": entry}).first()
         above = None if row is None or row.parent_id is None else self._directory_path(row.parent_id)
-        return None if above is None or row is None else DfsPath(above.rstrip("/") + "/" + row.name)
+        return None if above is None or row is None else join(above, row.name)
 
     def _directory_path(self, directory: int) -> DfsPath | None:
-        if directory not in self._paths:
-            self._paths[directory] = self.path_of(directory)
-        return self._paths[directory]
+        """The same for a directory, and remembered for it and all above it.  A path may have 2,048 of them."""
+        climbed: list[tuple[int, str]] = []
+        number = directory
+        while number not in self._paths:
+            row = self.tx.execute(sql.UP, {"id": number}).first()
+            if row is None or row.parent_id is None:
+                self._paths[number] = None
+                break
+            climbed.append((number, row.name))
+            number = row.parent_id
+        path = self._paths[number]
+        for number, name in reversed(climbed):
+            path = self._paths[number] = None if path is None else join(path, name)
+        return path
+
+    def children(self, directory: int, after: str = "") -> Iterator[Entry]:
+        """The entries of a directory after the name `after`, in byte order of their names, read page by page."""
+        while rows := self.tx.execute(sql.PAGE, {"parent": directory, "after": after, "most": CHUNK}).all():
+            yield from map(entry_of, rows)
+            after = rows[-1].name
 
     def by_versions(self, versions: Sequence[str]) -> dict[str, Entry]:
         """The files whose current version is one of these."""
@@ -156,16 +173,17 @@ class Copies:
     def purge_trash(self, limit: int) -> Purged:
         """Remove up to `limit` rows of what was removed as whole directories, innermost first."""
         purged = Purged()
-        stack = [TRASH_ID]
-        while stack and purged.rows < limit:
-            rows = self.tx.execute(sql.BELOW, {"parent": stack[-1], "most": limit}).all()
-            if not rows:
-                self._purge_directory(stack.pop(), purged)
-            elif directories := [row.id for row in rows if row.kind == "d"]:
-                stack.append(directories[0])
-                self._purge_files([entry_of(row) for row in rows if row.kind == "f"], purged)
+        walk = [(TRASH_ID, self.children(TRASH_ID))]
+        while walk and purged.rows < limit:
+            directory, rest = walk[-1]
+            entry = next(rest, None)
+            if entry is None:
+                self._purge_directory(directory, purged)
+                walk.pop()
+            elif entry.is_dir:
+                walk.append((entry.id, self.children(entry.id)))
             else:
-                self._purge_files([entry_of(row) for row in rows], purged)
+                self._purge_file(entry, purged)
         return purged
 
     def _purge_directory(self, directory: int, purged: Purged) -> None:
@@ -174,12 +192,11 @@ class Copies:
             self.count(directories=-1)
             purged.rows += 1
 
-    def _purge_files(self, files: list[Entry], purged: Purged) -> None:
-        for entry in files:
-            for storage in self.let_go(entry):
-                count, size = purged.freed.get(storage, (0, 0))
-                purged.freed[storage] = (count + 1, size + entry.size)
-            purged.rows += 1
+    def _purge_file(self, entry: Entry, purged: Purged) -> None:
+        for storage in self.let_go(entry):
+            count, size = purged.freed.get(storage, (0, 0))
+            purged.freed[storage] = (count + 1, size + entry.size)
+        purged.rows += 1
 
     def is_tombstoned(self, version: str, sha256: str, size: int) -> bool:
         """Whether the tree remembers having let this go: by version, or by content where no version is known."""

@@ -113,8 +113,8 @@ class Inspector:
             if self._at(path) is None:
                 self._tx.tree.mkdir(path, parents=True, exist_ok=True)
             return Verdict.KEEP
-        if not held.hash:
-            return Verdict.UNKNOWN
+        if not held.hash or (held.version and held.version in self._current):
+            return Verdict.UNKNOWN  # unreadable, or another copy of what was taken in a moment ago
         self._current[held.version] = self._enter(held, path)
         return Verdict.STAMP if self._current[held.version][1] == held.path else Verdict.MOVE
 

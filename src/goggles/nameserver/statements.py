@@ -5,9 +5,7 @@ Law: nothing here decides; `tree` does.  Statements have bound parameters only.
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import Select, bindparam, delete, func, insert, literal, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from goggles.meta.tables import accounts, entries, instances, owed, receipts, storages, tombstones, totals
 
@@ -94,7 +92,6 @@ ADD_TOTALS = update(totals).values(
 )
 
 DIRECTORIES = select(E.id).where(E.kind == "d", E.id > bindparam("after")).order_by(E.id).limit(bindparam("most"))
-BELOW = select(entries).where(E.parent_id == bindparam("parent")).order_by(E.id).limit(bindparam("most"))
 
 STORAGES = select(storages).order_by(storages.c.id)
 STORAGE = select(storages).where(storages.c.name == bindparam("called"))
@@ -116,16 +113,3 @@ SET_DRAINING = update(storages).where(storages.c.id == bindparam("storage")).val
 ACCOUNTS = select(accounts.c.name, accounts.c.level)
 DELETE_ACCOUNT = delete(accounts).where(accounts.c.name == bindparam("called"))
 ADD_ACCOUNT = insert(accounts)
-
-
-def files_below(directory: int) -> Select[Any]:
-    """Ids of the files anywhere below a directory, in order of their ids, after `after`, at most `most`."""
-    tree = select(E.id, E.kind).where(E.id == literal(directory)).cte("tree", recursive=True)
-    below = entries.alias()
-    tree = tree.union_all(select(below.c.id, below.c.kind).where(below.c.parent_id == tree.c.id))
-    return (
-        select(tree.c.id)
-        .where(tree.c.kind == "f", tree.c.id > bindparam("after"))
-        .order_by(tree.c.id)
-        .limit(bindparam("most"))
-    )

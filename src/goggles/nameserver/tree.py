@@ -7,7 +7,7 @@ spoil each other.  Overwriting and removing leave a tombstone: the tree remember
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -157,12 +157,6 @@ class Tree(Copies):
         directory = self.need_dir(path)
         rows = self.tx.execute(sql.PAGE, {"parent": directory.id, "after": after, "most": limit})
         return [entry_of(row) for row in rows]
-
-    def children(self, directory: int, after: str = "") -> Iterator[Entry]:
-        """The entries of a directory after the name `after`, in byte order of their names, read page by page."""
-        while rows := self.tx.execute(sql.PAGE, {"parent": directory, "after": after, "most": CHUNK}).all():
-            yield from map(entry_of, rows)
-            after = rows[-1].name
 
     def count_children(self, directories: Sequence[int]) -> dict[int, int]:
         """Number of entries by directory id; 0 is left out."""
