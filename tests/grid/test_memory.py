@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,9 +21,7 @@ MOST = 96 * MIB  # a few chunks for each stage of a transfer, and what Python ke
 
 def grown(process: psutil.Process, before: int) -> int:
     """Bytes by which the process has ever been larger than `before`."""
-    status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-    peak = int(next(line.split()[1] for line in status if line.startswith("VmHWM")))
-    return peak * 1024 - before
+    return high_water(process.pid) - before
 
 
 @pytest.mark.slow
@@ -50,7 +50,20 @@ def run(flags: list[str], *commands: str) -> int:
     """The most memory that the client had, in bytes."""
     words = [word for command in commands for word in ("-c", command)]
     environment = {**os.environ, "PYTHONPATH": SOURCE}
-    command = [sys.executable, "-m", "goggles.cli.client", *flags, *words]
-    _, status, usage = os.wait4(os.posix_spawn(sys.executable, command, environment), 0)
-    assert status == 0
-    return usage.ru_maxrss * 1024
+    peak = 0
+    with subprocess.Popen([sys.executable, "-m", "goggles.cli.client", *flags, *words], env=environment) as client:
+        while client.poll() is None:
+            peak = max(peak, high_water(client.pid))
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                client.wait(0.05)
+    assert client.returncode == 0
+    return peak
+
+
+def high_water(pid: int) -> int:
+    """The most memory that a running process has had since it began, in bytes; 0 where it has ended."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) * 1024
+    return 0
