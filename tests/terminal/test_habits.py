@@ -98,11 +98,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
+def home(tmp_path: Path) -> Iterator[Path]:
     local = tmp_path / "my files"
     local.mkdir()
     (local / "notiz ü.txt").write_text("local\n")
-    return tmp_path
+    yield tmp_path
+    for socket in tmp_path.glob("tmux-*"):  # what a failed test left open
+        subprocess.run(["tmux", "-S", str(socket), "kill-server"], capture_output=True, check=False)
 
 
 def test_paths_of_the_tree_are_completed_with_spaces_and_umlauts(cluster: Cluster, home: Path) -> None:
