@@ -185,12 +185,7 @@ class Namespace:
         """Tell the storages that held `entry`, which is not in the tree any more, to remove it."""
         for holder in holders:
             node = self._site.roster.get(holder)
-
-            def effect(node=node) -> None:  # type: ignore[no-untyped-def]
-                node.used, node.files = node.used - entry.size, node.files - 1
-                node.order(orders.remove(path, entry.version))
-
-            tx.on_commit(effect)
+            tx.on_commit(partial(node.lose, entry.size, orders.remove(path, entry.version)))
 
     def _tell_of_removal(self, tx: Transaction, path: DfsPath) -> None:
         """Only storages that are known to have there what the tree had may remove it unseen; others are asked again."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import secrets
 from dataclasses import dataclass
+from functools import partial
 
 from goggles.contracts import orders
 from goggles.contracts.grants import READ
@@ -183,12 +184,7 @@ class Repair:
         if path is None:
             return
         tx.tree.drop_instances(node.id, [entry.id])
-
-        def effect() -> None:
-            node.used, node.files = node.used - entry.size, node.files - 1
-            node.order(orders.remove(path, entry.version))
-
-        tx.on_commit(effect)
+        tx.on_commit(partial(node.lose, entry.size, orders.remove(path, entry.version)))
 
     # --- making copies ---------------------------------------------------------------------
 
@@ -323,8 +319,7 @@ class Repair:
         tx.tree.set_owed(entry.id, len(tx.tree.instances_of([entry.id]).get(entry.id, ())))
 
         def effect() -> None:
-            node.used, node.files = node.used - entry.size, node.files - 1
-            node.order(orders.quarantine(path, version))
+            node.lose(entry.size, orders.quarantine(path, version))
             self._site.reconsider.append(entry.id)
             self._site.wake_repair.set()
 

@@ -79,6 +79,11 @@ class Node:
         if self.outbox is not None and self.state in CONNECTED:
             self.outbox.push(order, report)
 
+    def lose(self, size: int, order: Order) -> None:
+        """A copy of `size` bytes does not belong here any more: strike it from the books, and say so with `order`."""
+        self.used, self.files = self.used - size, self.files - 1
+        self.order(order)
+
     def info(self) -> StorageInfo:
         return StorageInfo(
             name=self.name,
