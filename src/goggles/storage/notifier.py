@@ -6,13 +6,15 @@ same moment share one call.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Any
 
 from goggles.contracts.data import MAX_BATCH
-from goggles.errors import GogglesError, Unavailable, UploadLost
+from goggles.errors import ConnectionLost, GogglesError, Unavailable, UploadLost
 from goggles.wire import faults
 from goggles.wire.dial import Peer
 
@@ -68,11 +70,17 @@ class Notifier:
         if self._peer is not None:
             self._peer.close()
 
+    def _ask(self, notices: tuple[Notice, ...]) -> tuple[Any, ...]:
+        """The nameserver's answers.  A kept connection that was lost unseen is made again: a notice may come twice."""
+        if self._peer is not None:
+            with contextlib.suppress(ConnectionLost):
+                return tuple(self._peer.call("write_notifications", self._session(), notices))
+        self._peer = self._connect()
+        return tuple(self._peer.call("write_notifications", self._session(), notices))
+
     def _tell(self, batch: list[tuple[Notice, Future[str]]]) -> None:
         try:
-            if self._peer is None or self._peer.closed:
-                self._peer = self._connect()
-            answers = self._peer.call("write_notifications", self._session(), tuple(notice for notice, _ in batch))
+            answers = self._ask(tuple(notice for notice, _ in batch))
         except GogglesError as error:
             for _, future in batch:
                 future.set_exception(error)
