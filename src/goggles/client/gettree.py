@@ -93,9 +93,7 @@ class GetTree(TreeTransfer):
             again = self._together(batch)
         except GogglesError:
             again = batch
-        for job in again:
-            if not self.cancel.is_set():
-                self.guarded(job, self._large)
+        self.singly(again, self._large)
 
     def _together(self, batch: list[Job]) -> list[Job]:
         """The jobs that have to be tried singly."""

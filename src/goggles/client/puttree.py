@@ -8,21 +8,17 @@ import os
 import stat
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from goggles.client.api import Progress, Summary
 from goggles.client.sending import Source, send_small
+from goggles.client.trees import WINDOW, Job, TreeTransfer, is_error
 from goggles.contracts.data import Stored, WriteTicket
 from goggles.errors import GogglesError, LocalFileError
 from goggles.paths import DfsPath, join, show
 from goggles.wire import faults
 from goggles.wire.data import Kind
 from goggles.wire.dial import Address
-
-if TYPE_CHECKING:
-    pass
-
-from goggles.client.trees import WINDOW, Job, TreeTransfer, is_error
 
 
 class PutTree(TreeTransfer):
@@ -97,9 +93,7 @@ class PutTree(TreeTransfer):
             again = self._together(loaded)
         except GogglesError:
             again = [job for job, _ in loaded]
-        for job in again:
-            if not self.cancel.is_set():
-                self.guarded(job, self._large)
+        self.singly(again, self._large)
 
     def _load(self, job: Job) -> bytes | None:
         try:

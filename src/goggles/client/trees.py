@@ -1,7 +1,7 @@
 """Whole directories in and out: many files in flight, tickets and commits in batches.
 
-Law: one file that fails is written down and the others go on; small files share round trips, large ones stream
-one by one.  A few workers; memory bounded by the size of a batch.
+Law: one file that fails is written down and the others go on, unless nobody answers at the nameserver any more;
+small files share round trips, large ones stream one by one.  A few workers; memory bounded by the size of a batch.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from goggles.client.api import OnProgress, Progress, Summary
 from goggles.client.calls import Calls
-from goggles.errors import Cancelled, GogglesError
+from goggles.errors import Cancelled, GogglesError, Unavailable
 from goggles.paths import DfsPath
 from goggles.wire import faults
 from goggles.wire.links import Links
@@ -89,24 +90,38 @@ class TreeTransfer:
         self.calls = calls
         self.links = links
         self.cancel = cancel or threading.Event()
-        self.tally = Tally(progress)
+        self.tally = Tally(self._told if progress is not None else None)
+        self._progress = progress
+        self._trouble: Exception | None = None  # what `progress` raised
+        self._hopeless: GogglesError | None = None  # why nothing more is tried
 
     def work(self, jobs: list[Job], small: Callable[[list[Job]], None], large: Callable[[Job], None]) -> None:
-        """Run all jobs; raises Cancelled where the user stopped it."""
+        """Run all jobs; raises Cancelled where the user stopped it, and whatever `progress` raises."""
         self.tally.files_total, self.tally.total = len(jobs), sum(job.size for job in jobs)
         batches: queue.SimpleQueue[list[Job]] = queue.SimpleQueue()
         for batch in _batches(jobs):
             batches.put(batch)
-        threads = [
-            threading.Thread(target=self._worker, args=(batches, small, large), name=f"tree-{n}", daemon=True)
-            for n in range(WORKERS)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(WORKERS, "tree") as pool:
+            workers = [pool.submit(self._worker, batches, small, large) for _ in range(WORKERS)]
+            try:
+                for worker in as_completed(workers):
+                    worker.result()
+            except BaseException:
+                self.cancel.set()
+                raise
+        if self._trouble is not None:
+            raise self._trouble
         if self.cancel.is_set():
             raise Cancelled(f"cancelled after {self.tally.files} of {len(jobs)} files")
+
+    def _told(self, progress: Progress) -> None:
+        assert self._progress is not None
+        try:
+            self._progress(progress)
+        except Exception as error:
+            self._trouble = error
+            self.cancel.set()
+            raise
 
     def _worker(
         self, batches: queue.SimpleQueue[list[Job]], small: Callable[[list[Job]], None], large: Callable[[Job], None]
@@ -116,19 +131,29 @@ class TreeTransfer:
                 batch = batches.get_nowait()
             except queue.Empty:
                 return
-            if len(batch) == 1:
-                self.guarded(batch[0], large)
+            if len(batch) == 1 or self._hopeless is not None:
+                self.singly(batch, large)
             else:
                 small(batch)
 
-    def guarded(self, job: Job, action: Callable[[Job], None]) -> None:
-        """Run `action`; what goes wrong is written down under the job's path."""
+    def singly(self, jobs: list[Job], action: Callable[[Job], None]) -> None:
+        """Run `action` for each; what goes wrong is written down under the job's path."""
+        for job in jobs:
+            if self._hopeless is not None:
+                self.tally.fail(job.path, self._hopeless)
+            elif not self.cancel.is_set():
+                self._guarded(job, action)
+
+    def _guarded(self, job: Job, action: Callable[[Job], None]) -> None:
         try:
             action(job)
         except Cancelled:
             self.cancel.set()
         except Exception as error:  # noqa: BLE001 - one file that fails must not stop the others
-            self.tally.fail(job.path, faults.known(error, f"moving {job.path}"))
+            known = faults.known(error, f"moving {job.path}")
+            if isinstance(known, Unavailable) and not self.calls.connected:
+                self._hopeless = known  # it was waited for with all patience; the next file would wait as long
+            self.tally.fail(job.path, known)
 
 
 def _batches(jobs: list[Job]) -> Iterator[list[Job]]:
