@@ -57,8 +57,9 @@ def digest_of(fd: int) -> str:
 
 
 class Walk:
-    """One walk over all that is staged, then all files, then all directories (each after those inside it).
+    """One walk over all files, then all that is staged, then all directories (each after those inside it).
 
+    A file that an order puts aside meanwhile goes to where the walk comes later, so that it is not missed.
     `count` is complete when the walk is.  Errors: whatever keeps the root itself from being read."""
 
     def __init__(self, root: Root, staging: int) -> None:
@@ -67,8 +68,8 @@ class Walk:
         self.count = Count()
 
     def __iter__(self) -> Iterator[Held]:
-        yield from self._staged()
         yield from self._files()
+        yield from self._staged()
         yield from self._directories()
         if self.count.foreign:
             log.warning("%d things in the folder do not belong to the tree", self.count.foreign)

@@ -290,3 +290,14 @@ def test_an_order_that_comes_twice_changes_nothing_more(new_box, commands):
         box.do(order)
         settled(box)
         assert (box.disk(), contents(box), box.vault.used) == once, order
+
+
+def test_a_walk_misses_nothing_that_is_put_aside_under_it(box):
+    versions = {path: box.put(path, path.encode()) for path in ("/a", "/b")}
+    walk = iter(box.vault.walk(1))
+    (first,) = next(walk)
+    other = "/b" if first.path == "/a" else "/a"
+    new = box.stage(b"new")
+    box.do(orders.publish(new, other, new, 2, ""))
+    told = {first.version} | {held.version for batch in walk for held in batch}
+    assert told == {*versions.values(), new}

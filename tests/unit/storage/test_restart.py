@@ -93,13 +93,13 @@ def test_staged_bytes_survive_a_restart_and_unfinished_ones_are_told_as_such(box
     assert [held.path for held in box.walk("staged")] == [upload]
 
 
-def test_the_walk_tells_staged_then_files_then_directories_from_the_inside(box):
+def test_the_walk_tells_files_then_staged_then_directories_from_the_inside(box):
     upload = box.stage(b"s")
     box.put("/a/b/file", b"f")
     box.do(orders.mkdir("/a/b/c"))
     assert [(held.kind, held.path) for held in box.walk()] == [
-        ("staged", upload),
         ("file", "/a/b/file"),
+        ("staged", upload),
         ("directory", "/a/b/c"),
         ("directory", "/a/b"),
         ("directory", "/a"),
