@@ -255,6 +255,7 @@ class ClientSettings(_Caller):
     command: tuple[str, ...] = _setting(
         "command to run instead of the shell; may be given again", LINES, (), short="-c"
     )
+    stop_on_error: bool = _setting("end at the first command that fails (for -c and scripts)", SWITCH, False)
 
     @classmethod
     def peers(cls, known: Mapping[str, Any]) -> tuple[str, ...]:

@@ -125,11 +125,52 @@ def test_json_is_whole_and_errors_are_json_too(vg: Program) -> None:
     assert json.loads(err)["code"] == "not_found"
 
 
+def test_json_of_one_command_is_json_in_all_it_says(vg: Program) -> None:
+    code, out, err = vg("stat --json /nix", "du --json", "ls /")
+    assert code == 1
+    assert json.loads(err)["code"] == "not_found"
+    assert set(json.loads(out.splitlines()[0])) == {"site", "storages"}
+    assert "carol" in vg("du")[1]
+
+
+def test_options_may_stand_anywhere(vg: Program) -> None:
+    code, out, err = vg("put folder -r /anywhere", "ls /anywhere -R", "mkdir -- -r", "rmdir -- -r", "rm /anywhere -r")
+    assert (code, err) == (0, "")
+    assert "ü.bin" in out
+
+
+def test_a_quoted_tilde_is_a_name(vg: Program) -> None:
+    (vg.local / "~").mkdir()
+    (vg.local / "~" / "tilde.txt").write_text("not at home")
+    assert (
+        vg("mkdir /tilde", "put '~/tilde.txt' /tilde/", "put '~'/*.txt /tilde/again", "cat /tilde/again")[1]
+        == "not at home"
+    )
+    assert vg("put ~/tilde.txt /tilde/")[0] == 1
+
+
+def test_nothing_to_remove_is_fine_with_f(vg: Program) -> None:
+    assert vg("rm -f /*.nix", "rm -f /nix")[0] == 0
+    assert vg("rm /*.nix")[0] == 1
+
+
+def test_the_lines_of_a_script_are_not_read_by_its_commands(vg: Program) -> None:
+    assert vg(script="!cat\npwd\n")[1] == "/\n"
+
+
 def test_a_script_goes_on_after_a_failure_and_ends_with_1(vg: Program) -> None:
     code, out, err = vg(script="# a comment\n\nnonsense\ncd /\npwd\n")
     assert (code, out.strip()) == (1, "/")
     assert "there is no command nonsense" in err
     assert vg(script="pwd\nquit\nnonsense\n")[0] == 0
+
+
+def test_a_script_ends_at_the_first_failure_where_that_is_wanted(vg: Program) -> None:
+    for flags in (("--stop_on_error",), ("--stop_on_error", "--json")):
+        code, out, _ = vg(script="pwd\nnonsense\nls /\n", flags=flags)
+        assert (code, len(out.splitlines())) == (1, 1)
+    code, out, _ = vg("nonsense", "pwd", flags=("--stop_on_error",))
+    assert (code, out) == (1, "")
 
 
 @pytest.mark.parametrize(

@@ -40,10 +40,10 @@ def _serve(settings: ClientSettings, session: Session, local: Path) -> int:
     interactive = not settings.command and is_terminal()
     shell = Shell(session, local, interactive=interactive, as_json=settings.json)
     if settings.command:
-        return shell.run_lines(settings.command)
+        return shell.run_lines(settings.command, settings.stop_on_error)
     if interactive:
         return shell.run_interactive(settings.keys)
-    return shell.run_lines(line.rstrip("\n") for line in sys.stdin)
+    return shell.run_lines((line.rstrip("\n") for line in sys.stdin), settings.stop_on_error)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,15 @@ def printed(what: object, width: int = 60) -> str:
 
 @pytest.mark.parametrize(
     ("count", "text"),
-    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1536, "1.5 KiB"), (1 << 20, "1.0 MiB"), (1 << 60, "1.0 EiB")],
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (1536, "1.5 KiB"),
+        (1048575, "1.0 MiB"),
+        (1 << 20, "1.0 MiB"),
+        (1 << 60, "1.0 EiB"),
+    ],
 )
 def test_sizes_for_people_use_binary_units(count: int, text: str) -> None:
     assert render.size(count) == text

@@ -27,6 +27,7 @@ def test_what_was_escaped_comes_back_as_it_was(texts: list[str]) -> None:
         ('put "my file" /x', ["put", "my file", "/x"]),
         ("it\\'s 'a \\ b' \"c'd\"", ["it's", "a \\ b", "c'd"]),
         ("''", [""]),
+        ('"a\\b" "a\\\\b" "a\\"b"', ["a\\b", "a\\b", 'a"b']),
         ("", []),
     ],
 )

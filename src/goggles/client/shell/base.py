@@ -47,6 +47,7 @@ class Base:
         self.local = local
         self.interactive = interactive
         self.always_json = as_json
+        self.line_json = False  # this line asks for JSON
         self.cancel = threading.Event()
         self.out = render.console()
         self.err = render.console(stderr=True)
@@ -59,12 +60,15 @@ class Base:
         """A path of the tree, as typed."""
         return resolve(self.cwd, word)
 
-    def paths(self, words: Sequence[str]) -> list[DfsPath]:
-        """Paths of the tree, wildcards expanded; NotFound where one matches nothing."""
+    def paths(self, words: Sequence[str], *, none_is_fine: bool = False) -> list[DfsPath]:
+        """Paths of the tree, wildcards expanded; NotFound where one matches nothing, unless `none_is_fine`."""
         found: list[DfsPath] = []
         for word in words:
             pattern = word.pattern if isinstance(word, Word) else ""
-            found += self._expand(pattern) if pattern else [self.path(word)]
+            places = self._expand(pattern) if pattern else [self.path(word)]
+            if not places and not none_is_fine:
+                raise NotFound(f"nothing matches {safe(pattern)}", "quote a name that has * ? or [ in it")
+            found += places
         return found
 
     def _expand(self, pattern: str) -> list[DfsPath]:
@@ -75,10 +79,7 @@ class Base:
             else:
                 places = [resolve(place, part) for place in places]
         there = self.session.isdir if pattern.endswith("/") else self.session.exists
-        places = [place for place in places if there(place)]
-        if not places:
-            raise NotFound(f"nothing matches {safe(pattern)}", "quote a name that has * ? or [ in it")
-        return places
+        return [place for place in places if there(place)]
 
     def _matching(self, place: DfsPath, part: str) -> list[str]:
         if not self.session.isdir(place):
@@ -89,7 +90,7 @@ class Base:
     def local_path(self, word: str) -> Path:
         """A path of this machine, as typed."""
         path = Path(word)
-        if word.startswith("~"):
+        if _at_home(word):
             path = path.expanduser()
         return path if path.is_absolute() else self.local / path
 
@@ -101,7 +102,7 @@ class Base:
             if not pattern:
                 found.append(self.local_path(word))
                 continue
-            matches = sorted(glob.glob(os.path.expanduser(pattern), root_dir=self.local))
+            matches = sorted(glob.glob(os.path.expanduser(pattern) if _at_home(word) else pattern, root_dir=self.local))
             if not matches:
                 raise NotFound(f"no local file matches {safe(pattern)}", "quote a name that has * ? or [ in it")
             found += [self.local / match for match in matches]
@@ -123,12 +124,12 @@ class Base:
 
     def note(self, text: str) -> None:
         """Something said beside the answer."""
-        if not self.always_json:
+        if not (self.always_json or self.line_json):
             self.out.print(text)
 
     def complain(self, error: GogglesError) -> None:
         """One error, on standard error."""
-        if self.always_json:
+        if self.always_json or self.line_json:
             sys.stderr.write(render.as_json({"code": error.code, "message": error.message, "hint": error.hint}) + "\n")
             return
         self.err.print(f"{safe(error.message)}" + (f" ({safe(error.hint)})" if error.hint else ""), style="red")
@@ -181,6 +182,11 @@ class Base:
         if not isinstance(entry, FileInfo):
             raise BadRequest(f"{path} is a directory", "this takes files")
         return entry
+
+
+def _at_home(word: str) -> bool:
+    """Whether a local path begins at somebody's home."""
+    return word.home if isinstance(word, Word) else word.startswith("~")
 
 
 class Bar:

@@ -55,7 +55,7 @@ class Changing(Base):
             except IsADirectory as error:
                 raise IsADirectory(error.message, "rm -r removes directories too") from error
 
-        self.each(self.paths(options.path), remove)
+        self.each(self.paths(options.path, none_is_fine=options.f), remove)
 
     @takes(Argument("source", REMOTE, "+"), Argument("target", REMOTE))
     def do_mv(self, options: Namespace) -> None:

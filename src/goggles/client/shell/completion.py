@@ -53,10 +53,8 @@ class ShellCompleter(Completer):
     def _kind(self, grammar: Grammar, before: list[Piece]) -> str:
         if before and before[-1].text == "-o":
             return LOCAL if grammar.name == "get" else REMOTE
-        place = sum(not piece.text.startswith("-") for piece in before)
-        if grammar.name == "put" and place >= 1:
-            return REMOTE
-        if grammar.name == "get" and place >= 1:
+        place = _positionals(grammar, before)
+        if grammar.name in ("put", "get") and place >= 1:
             return "both"
         return grammar.kind(place)
 
@@ -102,8 +100,19 @@ class ShellCompleter(Completer):
     def _made(self, line: str, piece: Piece, text: str, is_dir: bool, name: str) -> Completion:
         end = "/" if is_dir else " "
         quote = line[piece.start : piece.start + 1]
-        if quote in ("'", '"') and piece.open_quote and quote not in text:
+        plain = quote not in text and not (quote == '"' and "\\" in text)
+        if quote in ("'", '"') and piece.open_quote and plain:
             shown = quote + text + ("/" if is_dir else quote + " ")
         else:
             shown = escape(text) + end
         return Completion(shown, piece.start - len(line), display=safe(name) + ("/" if is_dir else ""))
+
+
+def _positionals(grammar: Grammar, before: list[Piece]) -> int:
+    """How many arguments stand there already, options and what belongs to them left out."""
+    valued = {name for one in grammar.flags if one.value for name in one.names}
+    count, takes_next = 0, False
+    for piece in before:
+        count += not takes_next and not piece.text.startswith("-")
+        takes_next = piece.text in valued
+    return count

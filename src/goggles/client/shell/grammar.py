@@ -6,6 +6,7 @@ Law: a command's docstring is its help, its declaration its usage; neither is wr
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
@@ -76,7 +77,24 @@ class Grammar:
 
     def parse(self, words: list[Word]) -> argparse.Namespace:
         """The words after the command's name, by name; BadRequest where they do not fit."""
-        return self._parser.parse_args(words)
+        options, arguments = self._sorted(words)
+        return self._parser.parse_args([*options, *(["--"] if arguments else []), *arguments])
+
+    def _sorted(self, words: list[Word]) -> tuple[list[str], list[str]]:
+        """Options (with their values) and arguments, which may stand in any order; after -- all are arguments."""
+        valued = {name for one in self.flags if one.value for name in one.names}
+        options: list[str] = []
+        arguments: list[str] = []
+        rest = iter(words)
+        for word in rest:
+            if word == "--":
+                arguments += rest
+            elif word.startswith("-") and word != "-":
+                options.append(word)
+                options += itertools.islice(rest, int(word in valued))
+            else:
+                arguments.append(word)
+        return options, arguments
 
     def help(self) -> str:
         usage = self._parser.format_usage().replace("usage: ", "").strip()

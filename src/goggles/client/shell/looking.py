@@ -97,10 +97,9 @@ class Looking(Base):
         site, storages = self.session.du()
         data = {"site": dict(site.to_wire()), "storages": [dict(info.to_wire()) for info in storages]}
         self.show(options, data, render.storages(storages, options.bytes))
-        if not options.json:
-            self.note(render.site(site, options.bytes))
+        self.note(render.site(site, options.bytes))
         for info in storages:
-            if info.held_because and not options.json:
+            if info.held_because:
                 self.note(
                     f"{info.name} is held: {safe(info.held_because)}; accept {info.name}, or restoretree {info.name}"
                 )

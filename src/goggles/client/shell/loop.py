@@ -121,13 +121,16 @@ class Shell(Looking, Changing, Moving):
             self._local_command(text[1:])
             return
         name, *rest = words.split(text)
+        self.line_json = "--json" in rest
         grammar = self.commands.get(name)
         if grammar is None:
             raise BadRequest(f"there is no command {words.safe(name)}", "help lists them")
         getattr(self, f"do_{name}")(grammar.parse(rest))
 
     def _local_command(self, text: str) -> None:
-        code = subprocess.call(["/bin/sh", "-c", text], cwd=self.local)
+        # The lines of a script are for this shell, not for the command.
+        stdin = None if self.interactive else subprocess.DEVNULL
+        code = subprocess.call(["/bin/sh", "-c", text], cwd=self.local, stdin=stdin)
         if code:
             raise BadRequest(f"{shlex.quote(text)} ended with {code}")
 
@@ -135,6 +138,7 @@ class Shell(Looking, Changing, Moving):
     def _interruptible(self, line: str) -> Iterator[None]:
         """Ctrl-C: a transfer is asked to stop and clean up first; anything else, or a second Ctrl-C, stops at once."""
         self.cancel.clear()
+        self.line_json = False
         transfer = line.split(maxsplit=1)[:1] and line.split(maxsplit=1)[0] in self.transfers
 
         def handle(_: int, __: FrameType | None) -> None:
@@ -149,13 +153,13 @@ class Shell(Looking, Changing, Moving):
         finally:
             signal.signal(signal.SIGINT, before)
 
-    def run_lines(self, lines: Iterable[str]) -> int:
-        """Run lines one after the other, also after one that failed; 0 only if all went well."""
+    def run_lines(self, lines: Iterable[str], stop_on_error: bool = False) -> int:
+        """Run lines one after the other, as a rule also after one that failed; 0 only if all went well."""
         worst = 0
         for line in lines:
             code = self.run_line(line)
             worst = worst or code
-            if self.leaving or code == Cancelled.exit_code:
+            if self.leaving or code == Cancelled.exit_code or (code and stop_on_error):
                 break
         return worst
 
@@ -187,17 +191,29 @@ class Shell(Looking, Changing, Moving):
         return f"{down}goggles:{words.safe(self.cwd)}> "
 
 
+class _KeptHistory(FileHistory):
+    """A disk that takes no more history does not end the shell."""
+
+    def store_string(self, string: str) -> None:
+        try:
+            super().store_string(string)
+        except OSError as error:
+            log.info("a line was not kept in the history: %s", error)
+
+
 def _history() -> History:
     """The history across runs; in memory only where no file can be kept."""
     home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     path = Path(home) / "goggles" / "history"
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.fchmod(file, 0o600)
+        os.close(file)
     except OSError as error:
         log.info("no history is kept: %s", error)
         return InMemoryHistory()
-    return FileHistory(str(path))
+    return _KeptHistory(str(path))
 
 
 def is_terminal() -> bool:

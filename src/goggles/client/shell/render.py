@@ -27,7 +27,7 @@ def size(count: int, exact: bool = False) -> str:
     if exact or count < 1024:
         return str(count) if exact else f"{count} B"
     value, unit = float(count), 0
-    while value >= 1024 and unit < len(UNITS) - 1:
+    while round(value, 1) >= 1024 and unit < len(UNITS) - 1:
         value, unit = value / 1024, unit + 1
     return f"{value:.1f} {UNITS[unit]}"
 

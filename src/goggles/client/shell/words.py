@@ -16,9 +16,11 @@ _SPECIAL = re.compile(r"([\s\\'\"*?\[\]#!;&|<>$()])")
 
 
 class Word(str):
-    """A word of a line.  `pattern` is what it matches where it has bare wildcards, else ''."""
+    """A word of a line.  `pattern` is what it matches where it has bare wildcards, else ''; `home`: it begins with
+    a bare ~."""
 
     pattern: str = ""
+    home: bool = False
 
 
 @dataclass(slots=True)
@@ -30,10 +32,12 @@ class Piece:
     pattern: str
     wild: bool
     open_quote: str
+    home: bool = False
 
     def word(self) -> Word:
         made = Word(self.text)
         made.pattern = self.pattern if self.wild else ""
+        made.home = self.home
         return made
 
 
@@ -56,7 +60,7 @@ def scan(line: str) -> list[Piece]:
             place += 1
             continue
         if piece is None:
-            piece = Piece(place, "", "", False, "")
+            piece = Piece(place, "", "", False, "", home=char == "~")
             pieces.append(piece)
         if char.isspace() and not piece.open_quote:
             piece = None
@@ -64,13 +68,18 @@ def scan(line: str) -> list[Piece]:
             piece.open_quote = ""
         elif char in "'\"" and not piece.open_quote:
             piece.open_quote = char
-        elif char == "\\" and piece.open_quote != "'" and place + 1 < len(line):
+        elif char == "\\" and _escapes(piece.open_quote, line[place + 1 : place + 2]):
             place += 1
             _add(piece, line[place], literal=True)
         else:
             _add(piece, char, literal=bool(piece.open_quote))
         place += 1
     return pieces
+
+
+def _escapes(quote: str, following: str) -> bool:
+    """Whether a backslash takes the meaning from what follows it; within double quotes only from these two."""
+    return bool(following) and (not quote or (quote == '"' and following in '"\\'))
 
 
 def _add(piece: Piece, char: str, literal: bool) -> None:
