@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import BinaryIO
+from io import FileIO
 
 CHUNK = 1 << 20
 EMPTY = hashlib.sha256().hexdigest()
@@ -19,10 +19,10 @@ def is_digest(text: object) -> bool:
     return isinstance(text, str) and _FORM.match(text) is not None
 
 
-def of_file(file: BinaryIO) -> tuple[int, str]:
+def of_file(file: FileIO) -> tuple[int, str]:
     """(size, sha256) of what is left to read of `file`, in constant memory."""
     digest, size, buffer = hashlib.sha256(), 0, memoryview(bytearray(CHUNK))
-    while count := file.readinto(buffer):  # type: ignore[attr-defined]
+    while count := file.readinto(buffer):
         digest.update(buffer[:count])
         size += count
     return size, digest.hexdigest()

@@ -4,44 +4,27 @@ Law: see `trees`."""
 
 from __future__ import annotations
 
-import threading
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from goggles.client.api import OnProgress, Progress, Summary
-from goggles.client.calls import Calls
+from goggles.client.api import Summary
 from goggles.client.receiving import Target, local_error, receive_small
+from goggles.client.trees import SMALL, WINDOW, Job, TreeTransfer, is_error
 from goggles.contracts.data import ReadTicket
 from goggles.contracts.records import DirInfo, FileInfo
 from goggles.errors import GogglesError, IsADirectory, LocalFileError, NotADirectory
 from goggles.paths import DfsPath, show
 from goggles.wire.data import Kind
 from goggles.wire.dial import Address
-from goggles.wire.links import Links
-
-if TYPE_CHECKING:
-    from goggles.client.session import Session
-
-from goggles.client.trees import SMALL, WINDOW, Job, TreeTransfer, is_error
 
 
 class GetTree(TreeTransfer):
     """A directory of the tree into a local directory."""
 
-    def __init__(
-        self,
-        session: Session,
-        calls: Calls,
-        links: Links,
-        progress: OnProgress | None,
-        cancel: threading.Event | None,
-        overwrite: bool,
-    ) -> None:
-        super().__init__(session, calls, links, progress, cancel)
-        self._overwrite = overwrite
+    _overwrite = False
 
-    def run(self, path: DfsPath, local: Path) -> Summary:
+    def run(self, path: DfsPath, local: Path, overwrite: bool) -> Summary:
+        self._overwrite = overwrite
         if isinstance(self.session.stat(path), FileInfo):
             raise NotADirectory(f"{path} is a file", "get takes single files")
         self._make(local)
@@ -79,13 +62,7 @@ class GetTree(TreeTransfer):
             raise LocalFileError(f"{show(str(here))} exists already", "get -f overwrites")
 
     def _large(self, job: Job) -> None:
-        seen = [0]
-
-        def advance(progress: Progress) -> None:
-            self.tally.moved(job.path, progress.done - seen[0])
-            seen[0] = progress.done
-
-        self.session.get(job.path, job.local, overwrite=self._overwrite, progress=advance, cancel=self.cancel)
+        self.session.get(job.path, job.local, overwrite=self._overwrite, progress=self.advance(job), cancel=self.cancel)
         self.tally.finished(job, 0)
 
     def _small(self, batch: list[Job]) -> None:

@@ -10,7 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from goggles.client.api import Progress, Summary
+from goggles.client.api import Summary
 from goggles.client.sending import Source, send_small
 from goggles.client.trees import WINDOW, Job, TreeTransfer, is_error
 from goggles.contracts.data import Stored, WriteTicket
@@ -77,13 +77,7 @@ class PutTree(TreeTransfer):
         return Job(local, place, status.st_size)
 
     def _large(self, job: Job) -> None:
-        seen = [0]
-
-        def advance(progress: Progress) -> None:
-            self.tally.moved(job.path, progress.done - seen[0])
-            seen[0] = progress.done
-
-        self.session.put(job.local, job.path, progress=advance, cancel=self.cancel)
+        self.session.put(job.local, job.path, progress=self.advance(job), cancel=self.cancel)
         self.tally.finished(job, 0)
 
     def _small(self, batch: list[Job]) -> None:

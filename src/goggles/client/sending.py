@@ -14,8 +14,8 @@ import stat
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from goggles.contracts.data import Hop, Stored, WriteTicket
 from goggles.errors import Cancelled, GogglesError, LocalFileError, SourceChanged, Unavailable
@@ -61,7 +61,7 @@ class Source:
 
     def read_into(self, buffer: Buffer) -> int:
         try:
-            buffer.used = self._file.readinto(buffer.space[:CHUNK])  # type: ignore[attr-defined]
+            buffer.used = self._file.readinto(buffer.space[:CHUNK]) or 0
         except OSError as error:
             raise LocalFileError(f"{self.name} can not be read: {error.strerror}") from error
         return buffer.used
@@ -83,7 +83,7 @@ class Source:
             raise SourceChanged(f"{self.name} changed while it was read", "put it again when nobody writes to it")
 
 
-def _open(path: Path, name: str) -> BinaryIO:
+def _open(path: Path, name: str) -> FileIO:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:

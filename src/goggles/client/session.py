@@ -342,7 +342,7 @@ class Session:
         cancel: threading.Event | None = None,
     ) -> Summary:
         """Read a directory with all that is in it to the local directory `local`."""
-        return GetTree(self, self._calls, self._links, progress, cancel, overwrite).run(parse(path), Path(local))
+        return GetTree(self, self._calls, self._links, progress, cancel).run(parse(path), Path(local), overwrite)
 
     def read(self, path: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """The bytes of a file, or of a range of it, in chunks of up to 1 MiB; whole files are verified."""

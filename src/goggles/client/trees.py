@@ -136,6 +136,17 @@ class TreeTransfer:
             else:
                 small(batch)
 
+    def advance(self, job: Job) -> OnProgress:
+        """Reports on one file, added to what the whole has done."""
+        seen = 0
+
+        def report(progress: Progress) -> None:
+            nonlocal seen
+            self.tally.moved(job.path, progress.done - seen)
+            seen = progress.done
+
+        return report
+
     def singly(self, jobs: list[Job], action: Callable[[Job], None]) -> None:
         """Run `action` for each; what goes wrong is written down under the job's path."""
         for job in jobs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from goggles.contracts.records import Record
 
@@ -44,9 +45,9 @@ class WriteTicket(Record):
 
     @classmethod
     def from_wire(cls, pairs: tuple[tuple[str, object], ...]) -> WriteTicket:
-        known = dict(pairs)
-        known["chain"] = tuple(Hop.from_wire(hop) for hop in known["chain"])  # type: ignore[attr-defined]
-        return cls(**known)  # type: ignore[arg-type]
+        known: dict[str, Any] = dict(pairs)
+        known["chain"] = tuple(Hop.from_wire(hop) for hop in known["chain"])
+        return cls(**known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +68,9 @@ class ReadTicket(Record):
 
     @classmethod
     def from_wire(cls, pairs: tuple[tuple[str, object], ...]) -> ReadTicket:
-        known = dict(pairs)
-        known["hops"] = tuple(Hop.from_wire(hop) for hop in known["hops"])  # type: ignore[attr-defined]
-        return cls(**known)  # type: ignore[arg-type]
+        known: dict[str, Any] = dict(pairs)
+        known["hops"] = tuple(Hop.from_wire(hop) for hop in known["hops"])
+        return cls(**known)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,16 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
-from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes, CertificatePublicKeyTypes
+from cryptography.hazmat.primitives.asymmetric.types import (
+    CertificateIssuerPrivateKeyTypes,
+    CertificateIssuerPublicKeyTypes,
+    CertificatePublicKeyTypes,
+)
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from goggles.errors import AlreadyExists, CertificateError, LocalFileError
@@ -241,7 +246,7 @@ def _issuing(path: Path) -> CertificateIssuerPrivateKeyTypes:
     key = load_key(path)
     if not hasattr(key, "sign"):
         raise CertificateError(f"{path} is a key that can not sign", "a CA needs an EC, RSA or Ed25519 key")
-    return key  # type: ignore[return-value]
+    return cast(CertificateIssuerPrivateKeyTypes, key)
 
 
 def _digest(key: CertificateIssuerPrivateKeyTypes) -> hashes.SHA256 | None:
@@ -287,7 +292,9 @@ def _issuer_id(ca: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     try:
         own = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
     except x509.ExtensionNotFound:
-        return x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.public_key())  # type: ignore[arg-type]
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(
+            cast(CertificateIssuerPublicKeyTypes, ca.public_key())
+        )
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own.value)
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import cast
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPublicKeyTypes
 
 from goggles.errors import CertificateError
 
@@ -46,8 +48,9 @@ def _no_list(path: Path) -> CertificateError:
 
 def signed_by(crl: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
     """True where `authority` issued the list and its signature is right."""
+    key = cast(CertificateIssuerPublicKeyTypes, authority.public_key())
     try:
-        return crl.issuer == authority.subject and crl.is_signature_valid(authority.public_key())  # type: ignore[arg-type]
+        return crl.issuer == authority.subject and crl.is_signature_valid(key)
     except (InvalidSignature, TypeError, ValueError):
         return False
 

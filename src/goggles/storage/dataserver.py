@@ -144,7 +144,7 @@ class DataServer:
             link.send_value(Kind.OK, (length,))
             buffer, left = Buffer(), length
             while left:
-                buffer.used = file.readinto(buffer.space[: min(left, CHUNK)])  # type: ignore[attr-defined]
+                buffer.used = file.readinto(buffer.space[: min(left, CHUNK)]) or 0
                 if not buffer.used:
                     raise StorageFailure(f"{grant.path} is shorter on storage {self._name} than it should be")
                 link.send_data(buffer)

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import BinaryIO, cast
 
 from goggles import checksums, paths
 from goggles.contracts.orders import Held
@@ -51,7 +50,7 @@ def digest_of(fd: int) -> str:
     """The sha256 of the whole file, read now; the descriptor is at the start afterwards.  OSError."""
     os.lseek(fd, 0, os.SEEK_SET)
     with open(fd, "rb", buffering=0, closefd=False) as file:
-        _, digest = checksums.of_file(cast(BinaryIO, file))
+        _, digest = checksums.of_file(file)
     os.lseek(fd, 0, os.SEEK_SET)
     return digest
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -141,11 +141,11 @@ class Relay:
         why = self._why or Unavailable("no answer")
         return [Stored(self.name, 0, "", why.code, why.message)]
 
-    def _try(self, action: object) -> None:
+    def _try(self, action: Callable[[DataLink], object]) -> None:
         if self._link is None:
             return
         try:
-            action(self._link)  # type: ignore[operator]
+            action(self._link)
         except Exception as error:  # noqa: BLE001 - told to the caller; `faults.known` logs what is not ours
             self._why = faults.known(error, f"passing bytes on to {self.name}")
             log.warning("storage %s fell out of the chain: %s", self.name, self._why)

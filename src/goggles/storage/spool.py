@@ -66,6 +66,6 @@ class Spool:
     def _chunks(self) -> Iterator[Buffer]:
         self._file.seek(0)
         buffer = Buffer()
-        while count := self._file.readinto(buffer.space[:CHUNK]):  # type: ignore[attr-defined]  # unbuffered files have it
+        while count := self._file.readinto(buffer.space[:CHUNK]):
             buffer.used = count
             yield buffer

@@ -19,8 +19,8 @@ import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from goggles import failpoints
 from goggles.clock import Clock
@@ -208,7 +208,7 @@ class Vault:
             self._reserved -= reserved
             self._used += size
 
-    def temporary_file(self) -> BinaryIO:
+    def temporary_file(self) -> FileIO:
         """An unnamed file on the same disk; gone when it is closed."""
         with explained("a temporary file"):
             fd = os.open(self._own / "staging", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -267,7 +267,7 @@ class Vault:
 
     # --- reading ---------------------------------------------------------------------------
 
-    def read(self, path: str, version: str) -> BinaryIO:
+    def read(self, path: str, version: str) -> FileIO:
         """The file at `path`, open for reading; Stale where another version stands there, NotFound where none."""
         fd = self._root.open_file(parse(path))
         try:
