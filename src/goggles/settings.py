@@ -187,6 +187,9 @@ class _Server(Settings):
     hostname: str = _setting("name under which others reach this host; its certificate must hold it", TEXT, "localhost")
     port: int = _setting("port to listen on; 0: one that the system chooses", PORT, 0)
     listen: str = _setting("address to listen on; all interfaces where it is not given", TEXT, "")
+    peer_ca: Path | None = _setting(
+        "CA certificates of other sites, whose librarians and storages may come", PATH, None
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

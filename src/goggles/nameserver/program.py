@@ -41,7 +41,9 @@ class Nameserver:
         self._settings = settings
         self._clock = clock or SystemClock()
         self._stopped = threading.Event()
-        self._contexts = Contexts(PkiFiles(settings.ca_cert, settings.certfile, settings.keyfile))
+        self._contexts = Contexts(
+            PkiFiles(settings.ca_cert, settings.certfile, settings.keyfile, peer_ca=settings.peer_ca)
+        )
         _check_role(self._contexts.identity)
         self._database = Database.open(settings.database)
         try:

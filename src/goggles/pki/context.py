@@ -21,24 +21,33 @@ from cryptography import x509
 
 from goggles.clock import Clock, SystemClock
 from goggles.errors import CertificateError
+from goggles.pki.home import Home, leads_to
 from goggles.pki.identity import Identity
-from goggles.pki.pem import is_issued_by, load_bundle, load_key, uris_of
+from goggles.pki.pem import load_bundle, load_key, uris_of
 from goggles.pki.revocation import label, revoked_labels
+from goggles.roles import Role
 
 log = logging.getLogger(__name__)
 ALPN = ("goggles-rpc", "goggles-data")
 WARN_DAYS = 30
+NOBODY: frozenset[Role] = frozenset()
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class PkiFiles:
-    """Where a process has its credentials.  `crl`: beside the CA by default, and only if it is there."""
+    """Where a process has its credentials.  `crl`: beside the CA by default, and only if it is there; `peer_ca`: the
+    CAs of other sites, a bundle of its own."""
 
     ca_cert: Path
     certfile: Path
     keyfile: Path
     crl: Path | None = None
+    peer_ca: Path | None = None
+
+    @property
+    def trusted(self) -> tuple[Path, ...]:
+        return (self.ca_cert, self.peer_ca) if self.peer_ca is not None else (self.ca_cert,)
 
     @property
     def crl_file(self) -> Path:
@@ -53,6 +62,7 @@ class _Tls:
     clients: dict[str, ssl.SSLContext]
     own: x509.Certificate
     identity: Identity
+    home: Home
 
 
 class _Kept(Generic[T]):
@@ -108,9 +118,9 @@ class Contexts:
     def __init__(self, files: PkiFiles, recheck: float = 1.0, clock: Clock | None = None) -> None:
         self._files = files
         self._clock = clock or SystemClock()
-        paths = (files.ca_cert, files.certfile, files.keyfile)
+        paths = (*files.trusted, files.certfile, files.keyfile)
         self._tls = _Kept(paths, self._load_tls, recheck, self._clock)
-        self._revoked = _Kept((files.ca_cert, files.crl_file), self._load_revoked, recheck, self._clock)
+        self._revoked = _Kept((*files.trusted, files.crl_file), self._load_revoked, recheck, self._clock)
         if label(self._tls.get().own) in self._revoked.get():
             log.warning("%s was revoked: nobody will speak to its holder", files.certfile)
 
@@ -134,15 +144,17 @@ class Contexts:
         """For those we go to; kept, so that TLS sessions are resumed."""
         return self._tls.get().clients[alpn]
 
-    def identify(self, sock: ssl.SSLSocket) -> Identity:
-        """Who is at the other end, or CertificateError."""
+    def identify(self, sock: ssl.SSLSocket, visitors: frozenset[Role] = NOBODY) -> Identity:
+        """Who is at the other end, or CertificateError.  `visitors`: the roles in which other sites may come."""
         peer = _shown_by(sock)
         if peer.not_valid_after_utc.timestamp() < self._clock.now():
             until = f"{peer.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
             raise CertificateError(f"the certificate of the peer has expired: it ran out on {until}", "renew it")
         if label(peer) in self._revoked.get():
             raise CertificateError("the certificate of the peer was revoked", "it needs a new one")
-        return Identity.from_names(uris_of(peer))
+        tls, who = self._tls.get(), Identity.from_names(uris_of(peer))
+        tls.home.admit(sock, peer, who, tls.identity.site, visitors)
+        return who
 
     def peer_serial(self, sock: ssl.SSLSocket) -> str:
         """Serial number and issuer of the peer's certificate, for `is_revoked`."""
@@ -157,12 +169,13 @@ class Contexts:
         if before is not None and identity != before.identity:
             raise CertificateError(f"{self._files.certfile} is of {identity}, not of {before.identity}", "restart")
         clients = {alpn: _client(self._files, alpn) for alpn in ALPN}
-        return _Tls(_server(self._files), clients, own, identity)
+        home = Home(load_bundle(self._files.certfile), load_bundle(self._files.ca_cert))
+        return _Tls(_server(self._files), clients, own, identity, home)
 
     def _load_revoked(self, before: frozenset[str] | None) -> frozenset[str]:
         path = self._files.crl_file
         if path.exists():
-            return revoked_labels(path, load_bundle(self._files.ca_cert))
+            return revoked_labels(path, [each for bundle in self._files.trusted for each in load_bundle(bundle)])
         if before or self._files.crl is not None:
             raise CertificateError(f"the revocation list {path} is not there", "put it back; without one, restart")
         return frozenset()
@@ -191,21 +204,12 @@ def _check(files: PkiFiles, clock: Clock) -> x509.Certificate:
     if own.not_valid_before_utc.timestamp() > clock.now():
         message = f"{files.certfile} is not valid before {own.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
         raise CertificateError(message, "is the clock right?")
-    if not _leads_to(own, chain[1:], authorities):
+    if not leads_to(own, chain[1:], authorities):
         message = f"{files.certfile} was not issued by a CA in {files.ca_cert}"
         raise CertificateError(message, "vg-certs check tells more")
     if files.keyfile.stat().st_mode & 0o077:
         log.warning("%s can be read by others than its owner; chmod 600 it", files.keyfile)
     return own
-
-
-def _leads_to(own: x509.Certificate, between: list[x509.Certificate], authorities: list[x509.Certificate]) -> bool:
-    """True where each certificate was signed by the next, up to one of the authorities."""
-    if any(is_issued_by(own, authority) for authority in authorities):
-        return True
-    following = [each for each in between if is_issued_by(own, each)]
-    rest = [each for each in between if each not in following]
-    return any(_leads_to(each, rest, authorities) for each in following)
 
 
 def _base(files: PkiFiles, protocol: int) -> ssl.SSLContext:
@@ -216,7 +220,8 @@ def _base(files: PkiFiles, protocol: int) -> ssl.SSLContext:
     context.verify_mode = ssl.CERT_REQUIRED
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # an intermediate CA alone may be what is trusted
     try:
-        context.load_verify_locations(files.ca_cert)
+        for bundle in files.trusted:
+            context.load_verify_locations(bundle)
         context.load_cert_chain(files.certfile, files.keyfile, password="")  # or OpenSSL asks on the terminal
     except (ssl.SSLError, OSError, ValueError) as error:
         message = f"{files.certfile} and {files.ca_cert} can not be used: {error}"

@@ -38,7 +38,9 @@ class Storage:
         self._clock = clock or SystemClock()
         self._stopped = False
         self._stopping = threading.Event()
-        self._contexts = Contexts(PkiFiles(settings.ca_cert, settings.certfile, settings.keyfile))
+        self._contexts = Contexts(
+            PkiFiles(settings.ca_cert, settings.certfile, settings.keyfile, peer_ca=settings.peer_ca)
+        )
         _check_name(settings.name, self._contexts.identity)
         self.vault = Vault.open(settings.rootpath, settings.capacity, self._clock)
         try:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from goggles.errors import CertificateError, GogglesError, SettingsError
 from goggles.pki.context import Contexts
 from goggles.pki.identity import Identity
-from goggles.roles import Level
+from goggles.roles import Level, Role
 from goggles.wire.connection import GuardedConnection
 from goggles.wire.data import ALPN_DATA, DataLink
 from goggles.wire.service import Caller, Service
@@ -45,12 +45,16 @@ class _Client:
 
 @dataclass(frozen=True, slots=True)
 class Doors:
-    """What a server does with its connections: `service` for calls, `data` for the data plane (or refused)."""
+    """What a server does with its connections: `service` for calls, `data` for the data plane (or refused).
+
+    `visitors`, `data_visitors`: the roles in which principals of other sites may come."""
 
     service: Callable[[Caller], Service]
     level: Callable[[Identity], Level]
     data: Callable[[DataLink, Caller], None] | None = None
     takes_objects: bool = False
+    visitors: frozenset[Role] = frozenset()
+    data_visitors: frozenset[Role] = frozenset()
 
 
 @dataclass(slots=True)
@@ -178,7 +182,8 @@ class Server:
         try:
             secured = self._contexts.server().wrap_socket(client.sock, server_side=True)
             client.sock = secured
-            client.identity = self._contexts.identify(secured)
+            visitors = self._doors.data_visitors if _is_data(secured) else self._doors.visitors
+            client.identity = self._contexts.identify(secured, visitors)
             client.serial = self._contexts.peer_serial(secured)
         except (OSError, ValueError, CertificateError) as error:
             log.warning("refused %s in the handshake: %s", client.address, error)
@@ -194,7 +199,7 @@ class Server:
         assert identity is not None
         caller = client.caller = Caller(identity, client.address, lambda: doors.level(identity))
         log.debug("%s connected", caller)
-        if sock.selected_alpn_protocol() != ALPN_DATA:
+        if not _is_data(sock):
             self._serve_calls(sock, caller)
         elif doors.data is not None:
             with contextlib.closing(DataLink(sock, str(identity))) as link:
@@ -219,6 +224,10 @@ class Server:
                 if self._contexts.is_revoked(client.serial):
                     log.warning("certificate of %s was revoked: connection of %s cut", client.identity, client.address)
                     cut(client.sock)
+
+
+def _is_data(sock: ssl.SSLSocket) -> bool:
+    return sock.selected_alpn_protocol() == ALPN_DATA
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -29,8 +29,8 @@ def ca(tmp_path):
     return Authority.create(tmp_path / "ca")
 
 
-def issue(ca, name="victor", role=Role.STORAGE, hosts=("localhost",), days=100.0):
-    certificate, key = ca.issue(Identity(ca.site, role, name), list(hosts), days).write(ca.folder / name)
+def issue(ca, name="victor", role=Role.STORAGE, hosts=("localhost",), days=100.0, site=""):
+    certificate, key = ca.issue(Identity(site or ca.site, role, name), list(hosts), days).write(ca.folder / name)
     return PkiFiles(ca.folder / "rootCA.crt", certificate, key)
 
 
@@ -117,7 +117,7 @@ def test_an_expired_client_is_refused(ca, server):
 
 def test_a_ca_that_is_no_longer_trusted_lets_nobody_back_in(ca, tmp_path, client):
     other = Authority.create(tmp_path / "other", "elsewhere")
-    files = issue(other, "ns", Role.NAMESERVER)
+    files = issue(other, "ns", Role.NAMESERVER, site=ca.site)
     both = tmp_path / "both.crt"
     both.write_bytes(files.ca_cert.read_bytes() + (ca.folder / "rootCA.crt").read_bytes())
     server = Contexts(PkiFiles(both, files.certfile, files.keyfile), 0.0)
