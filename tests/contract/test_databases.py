@@ -22,7 +22,7 @@ from tests.contract.tree_machine import TreeMachine
 
 from goggles.clock import ManualClock
 from goggles.errors import BadRequest, DatabaseError, NotFound, Overloaded
-from goggles.meta import opening, tables
+from goggles.meta import opening, peering, tables
 from goggles.meta.database import Database
 from goggles.meta.validating import validate
 from goggles.nameserver import treejson
@@ -93,7 +93,7 @@ def test_a_new_database_gets_the_schema_that_the_tables_describe(empty: str) -> 
     with database.write() as connection:
         assert validate(connection) == []
         context = MigrationContext.configure(connection, opts={"compare_type": True})
-        found = compare_metadata(context, tables.metadata)
+        found = compare_metadata(context, peering.metadata)
     database.close()
     assert [change for change in found if "comment" not in str(change[0])] == []
 
@@ -653,3 +653,22 @@ def test_a_database_that_is_not_there_is_named(server: str) -> None:
     with pytest.raises(DatabaseError, match="is not there") as caught:
         Database.open(server.rpartition("/")[0] + "/no_such_database")
     assert "createdb" in caught.value.hint
+
+
+def test_a_database_of_the_first_schema_is_brought_up_to_date_with_all_that_is_in_it(
+    empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database.open(empty)
+    with monkeypatch.context() as past:
+        past.setattr("goggles.meta.database.HEAD", "0001")
+        database.prepare("home", 7.0)
+    assert database._revision() == "0001"
+    with changing(database) as tree:
+        tree.mkdir(p("/a"))
+        put(tree, "/a/kept")
+    database.prepare("home", 8.0)
+    with database.read() as connection:
+        assert connection.execute(select(peering.peers)).all() == []
+    with looking(database) as tree:
+        assert tree.need_file(p("/a/kept")).sha256 == DIGEST
+    database.close()
