@@ -97,6 +97,12 @@ class Conflict(GogglesError):
     code = "conflict"
 
 
+class Shared(Conflict):
+    """Other librarians hold the file, or are getting it: its path and its bytes are fixed."""
+
+    code = "shared"
+
+
 class NoSpace(GogglesError):
     """No storage, or no local disk, has room for the bytes."""
 

@@ -6,8 +6,7 @@ import contextlib
 import re
 import secrets
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -18,6 +17,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from sqlalchemy import Connection, event, insert, inspect, select, text, update
 from tests.contract.conftest import KINDS, Maker
+from tests.contract.steps import DIGEST, changing, looking, p, put
 from tests.contract.tree_machine import TreeMachine
 
 from goggles.clock import ManualClock
@@ -27,12 +27,10 @@ from goggles.meta.database import Database
 from goggles.meta.validating import validate
 from goggles.nameserver import treejson
 from goggles.nameserver.dircache import DirCache
-from goggles.nameserver.entry import Entry
 from goggles.nameserver.tree import Tree
-from goggles.paths import ROOT, DfsPath, join, parse
+from goggles.paths import ROOT, join, parse
 from goggles.testing.cluster import free_port
 
-DIGEST = "ab" * 32
 ON_POSTGRESQL = pytest.mark.parametrize("maker", KINDS[1:], indirect=True)
 ODD = [
     "-",
@@ -55,35 +53,6 @@ ODD = [
 ]
 
 
-@contextmanager
-def changing(database: Database, cache: DirCache | None = None) -> Iterator[Tree]:
-    """A group of verbs, as the nameserver runs it."""
-    with database.write() as connection:
-        tree = Tree(connection, DirCache() if cache is None else cache, 5.0)
-        yield tree
-        tree.flush()
-    tree.committed()
-
-
-@contextmanager
-def looking(database: Database, cache: DirCache | None = None) -> Iterator[Tree]:
-    with database.read() as connection:
-        tree = Tree(connection, DirCache() if cache is None else cache, 5.0)
-        yield tree
-        tree.committed()
-
-
-def put(tree: Tree, path: str, size: int = 3, holders: tuple[int, ...] = ()) -> Entry:
-    above, _, name = path.rpartition("/")
-    parent = tree.need_dir(parse(above or "/")).id
-    common = {"version": secrets.token_hex(16), "uploader": "u", "source": "s", "copies": 2}
-    return tree.commit_file(parent, name, size=size, sha256=DIGEST, holders=holders, **common).entry
-
-
-def p(path: str) -> DfsPath:
-    return parse(path)
-
-
 # --- opening and schema ----------------------------------------------------------------------
 
 
@@ -93,7 +62,7 @@ def test_a_new_database_gets_the_schema_that_the_tables_describe(empty: str) -> 
     with database.write() as connection:
         assert validate(connection) == []
         context = MigrationContext.configure(connection, opts={"compare_type": True})
-        found = compare_metadata(context, peering.metadata)
+        found = compare_metadata(context, peering.peers.metadata)
     database.close()
     assert [change for change in found if "comment" not in str(change[0])] == []
 

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from goggles.meta.tables import ROOT_ID, TRASH_ID
 from goggles.nameserver import statements as sql
 from goggles.nameserver.entry import Entry, entry_of
+from goggles.nameserver.sharing import Sharing
 from goggles.paths import ROOT, DfsPath, join
 from goggles.roles import Level
 
@@ -28,12 +29,11 @@ class Purged:
     freed: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
-class Copies:
+class Copies(Sharing):
     """What `Tree` builds on."""
 
     def __init__(self, tx: Connection, now: float) -> None:
-        self.tx = tx
-        self.now = now
+        super().__init__(tx, now)
         self._paths: dict[int, DfsPath | None] = {ROOT_ID: ROOT, TRASH_ID: None}
         self._files = self._directories = self._size = 0
 
@@ -166,6 +166,7 @@ class Copies:
     def let_go(self, entry: Entry) -> tuple[int, ...]:
         """Remove a file; the storages that held it."""
         holders = self.bury(entry)
+        self.forget_sharing(entry.id)
         self.tx.execute(sql.DELETE_ENTRY, {"entry": entry.id})
         self.count(files=-1, size=-entry.size)
         return holders

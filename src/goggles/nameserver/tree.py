@@ -240,6 +240,7 @@ class Tree(Copies):
         """Take a directory with all that is in it out of the tree, at once; the trash is purged piece by piece."""
         found = self._removable(path)
         self._restructure()
+        self.take_out(found.id)
         name = f"{found.id}.{secrets.token_hex(4)}"
         self.tx.execute(sql.RENAME, {"entry": found.id, "to_parent": TRASH_ID, "to_name": name})
         return found
@@ -262,6 +263,7 @@ class Tree(Copies):
         there = self.find(target)
         if there is not None and there.id == found.id:
             return Moved(found, None, ())
+        self.need_unshared(found.id, source, "renamed")
         self._may_replace(found, there, target)
         parent = self.need_dir(above)
         if found.is_dir:
@@ -277,6 +279,7 @@ class Tree(Copies):
             raise AlreadyExists(f"{target} exists already and is a directory")
         if found.is_dir:
             raise AlreadyExists(f"{target} exists already and is a file")
+        self.need_unshared(there.id, target, "replaced")
 
     # --- files -----------------------------------------------------------------------------
 
@@ -321,6 +324,7 @@ class Tree(Copies):
         return Entry(number, parent, name, "f", copies, self.now, self.now, generation=1, **values)
 
     def _overwrite(self, there: Entry, copies: int, values: dict[str, Any], holders: Sequence[int]) -> Written:
+        self.need_unshared(there.id, there.name, "overwritten")
         old_holders = self.bury(there)
         new = {f"new_{key}": value for key, value in values.items()}
         new |= {"entry": there.id, "new_generation": there.generation + 1, "now": self.now, "new_copies": copies}

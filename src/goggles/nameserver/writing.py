@@ -89,6 +89,8 @@ class Writing:
             directory = tx.tree.need_dir(parent)
             existing = tx.tree.find(wanted)
             _may_write(wanted, existing, level)
+            if existing is not None:
+                tx.tree.need_unshared(existing.id, wanted, "overwritten")
             number = copies or (existing.copies if existing else None) or tx.tree.copies_for(directory.id)
             chain = self._choose(size, number, avoid, first)
             upload = self._reserve(tx, directory.id, name, size, number, holder, chain)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import context
 
-from goggles.meta.peering import metadata
+from goggles.meta import peering
 
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
+context.configure(connection=connection, target_metadata=peering.peers.metadata, render_as_batch=True)
 context.run_migrations()
