@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from goggles.cli.arguments import parse, run
@@ -15,7 +16,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = parse("nameserver", argv)
         from goggles.nameserver.program import Nameserver  # after the settings: --help needs no database
 
-        return serve(Nameserver(settings))
+        nameserver = Nameserver(settings)
+        if nameserver.first_administrator is not None:
+            name, password = nameserver.first_administrator
+            sys.stderr.write(f"The administrator of this site is {name}, with the password {password}\n")
+            sys.stderr.write("It is shown this once only: keep it, or change it.\n")
+        return serve(nameserver)
 
     return run("vg-nameserver", program)
 

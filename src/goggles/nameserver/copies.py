@@ -265,10 +265,13 @@ class Copies(Sharing):
     def set_draining(self, storage: int, on: bool) -> None:
         self.tx.execute(sql.SET_DRAINING, {"storage": storage, "on": on})
 
-    def accounts(self) -> list[tuple[str, int]]:
-        return [(name, level) for name, level in self.tx.execute(sql.ACCOUNTS)]
+    def accounts(self) -> list[tuple[str, int, bytes | None]]:
+        return [(name, level, digest) for name, level, digest in self.tx.execute(sql.ACCOUNTS)]
 
-    def set_account(self, name: str, level: Level | None) -> None:
+    def set_account(self, name: str, level: Level, digest: bytes | None) -> None:
+        self.drop_account(name)
+        row = {"name": name, "level": int(level), "password_hash": digest, "created_at": self.now}
+        self.tx.execute(sql.ADD_ACCOUNT, row)
+
+    def drop_account(self, name: str) -> None:
         self.tx.execute(sql.DELETE_ACCOUNT, {"called": name})
-        if level is not None:
-            self.tx.execute(sql.ADD_ACCOUNT, {"name": name, "level": int(level), "created_at": self.now})

@@ -74,6 +74,7 @@ class Nameserver:
         attachment = Attachment(site, writing, courier)
         repair = Repair(site, writing, attachment)
         accounts = Accounts(site)
+        self.first_administrator = accounts.first()
         attachment.load()
         owners = Owners(
             site, Namespace(site), writing, attachment, repair, accounts, Verifying(site, repair), self.export_tree

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from goggles.nameserver.accountdoors import AccountDoors
 from goggles.nameserver.doors import Owners
 from goggles.nameserver.storagedoors import StorageDoors
 from goggles.nameserver.userdoors import UserDoors
@@ -9,5 +10,5 @@ from goggles.nameserver.userdoors import UserDoors
 __all__ = ["NameserverService", "Owners"]
 
 
-class NameserverService(StorageDoors, UserDoors):
+class NameserverService(StorageDoors, AccountDoors, UserDoors):
     """All doors of a nameserver; which of them open depends on the caller."""

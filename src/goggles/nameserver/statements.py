@@ -110,6 +110,6 @@ UPDATE_STORAGE = (
 SET_COUNTED = update(storages).where(storages.c.id == bindparam("storage")).values(counted=bindparam("on"))
 SET_DRAINING = update(storages).where(storages.c.id == bindparam("storage")).values(draining=bindparam("on"))
 
-ACCOUNTS = select(accounts.c.name, accounts.c.level)
+ACCOUNTS = select(accounts.c.name, accounts.c.level, accounts.c.password_hash)
 DELETE_ACCOUNT = delete(accounts).where(accounts.c.name == bindparam("called"))
 ADD_ACCOUNT = insert(accounts)

@@ -221,12 +221,3 @@ class UserDoors(Doors):
     def export_tree(self) -> str:
         """Write the tree to the --treejson file now; its path."""
         return str(self._owners.export())
-
-    @exposed(Role.ADMIN, level=Level.ADMIN)
-    def accounts(self) -> tuple[tuple[str, str], ...]:
-        return self._owners.accounts.listing()
-
-    @exposed(Role.ADMIN, level=Level.ADMIN)
-    def set_account(self, name: str, level: str) -> None:
-        """Lower what the holder of a certificate of this name may do ('' removes the account)."""
-        self._owners.accounts.set_level(name, level)

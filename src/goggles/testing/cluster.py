@@ -24,8 +24,10 @@ import goggles
 from goggles.client.session import Session, connect
 from goggles.errors import GogglesError, Unavailable
 from goggles.pki.authority import Authority
+from goggles.pki.context import Contexts, PkiFiles
 from goggles.pki.identity import Identity
 from goggles.roles import Role
+from goggles.wire.dial import Address, Dialer, Peer
 
 SOURCE = str(Path(goggles.__file__).resolve().parents[1])
 HOSTS = ("localhost", "127.0.0.1")
@@ -203,6 +205,12 @@ class Cluster:
         )
         self._sessions.append(session)
         return session
+
+    def dial(self, name: str, role: Role) -> Peer:
+        """A bare connection to the nameserver; close it."""
+        files = self.certificates.files(name, role)
+        dialer = Dialer(Contexts(PkiFiles(self.certificates.ca, *files)))
+        return dialer.rpc(Address("localhost", self.port), Role.NAMESERVER)
 
     def states(self) -> dict[str, str]:
         """The state of each storage, as the nameserver sees it; empty while it can not be asked."""

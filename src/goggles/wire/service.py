@@ -34,12 +34,14 @@ MAX_ITEMS = 10_000
 class Caller:
     """Who is at the other end of a connection, and what the account of that name allows now.
 
-    `busy`: requests of theirs that are under way, until the answer is sent; a server that stops lets those finish."""
+    `account`: the user name of a log-in.  `busy`: requests of theirs that are under way, until the answer is sent; a
+    server that stops lets those finish."""
 
     identity: Identity
     address: str
     level: Callable[[], Level]
     busy: int = 0
+    account: str = ""
 
     def __str__(self) -> str:
         return f"{self.identity} at {self.address}"
