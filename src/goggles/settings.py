@@ -112,6 +112,7 @@ SIZE = Kind(
 )
 SWITCH = Kind("yes or no", _yes_no, (bool,))
 LINES = Kind("a list of texts", lambda text: tuple(text.split("\n")), (list,))
+PATHS = Kind("paths with : between them", lambda text: tuple(Path(part) for part in text.split(":") if part))
 
 
 # --- the table -------------------------------------------------------------------------------
@@ -233,6 +234,10 @@ class StorageSettings(_Server, _Caller):
     rootpath: Path = _setting("folder that holds the files", PATH, found="storage-NAME")
     zone: str = _setting("zone (room, rack, host): copies are spread over zones", TEXT, "")
     quarantine_days: float = _setting("days for which quarantined files are kept", seconds(), 7.0)
+    ssh_host: str = _setting("host name under which other sites reach this storage by ssh, for rsync", TEXT, "")
+    ssh_root: str = _setting("where ssh users find the folder --rootpath (as a rule at its own path)", TEXT, "")
+    shared_root: str = _setting("where other sites see the folder --rootpath in a shared file system", TEXT, "")
+    push_local: tuple[Path, ...] = _setting("folders of other sites that files may be copied into, A:B:...", PATHS, ())
 
     @classmethod
     def peers(cls, known: Mapping[str, Any]) -> tuple[str, ...]:

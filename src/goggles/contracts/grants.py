@@ -17,6 +17,7 @@ from goggles.errors import PermissionDenied, Stale
 
 WRITE = "write"
 READ = "read"
+PUSH = "push"  # from a storage of another site; `subject` is the arrival
 LIFETIME = 12 * 3600.0
 _MAC = hashlib.sha256().digest_size
 _HINT = "grants come from the nameserver; ask it again"
@@ -24,7 +25,8 @@ _HINT = "grants come from the nameserver; ask it again"
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """`subject` is the upload id (write) or the version (read); `size` the most bytes that may be written."""
+    """`subject` is the upload id (write), the version (read) or the arrival (push); `size` the most bytes that may be
+    written."""
 
     kind: str
     subject: str

@@ -13,6 +13,7 @@ from typing import TypeAlias
 from goggles.contracts.records import Record, Value
 
 Order: TypeAlias = tuple[Value, ...]
+FILE, STAGED, DIRECTORY, ARRIVING = "file", "staged", "directory", "arriving"  # kinds of things held
 
 
 def mkdir(path: str) -> Order:
@@ -77,6 +78,26 @@ def check(path: str, version: str, job: str) -> Order:
     return ("check", path, version, job)
 
 
+def expect(arrivals: tuple[str, ...]) -> Order:
+    """Make places for files that come from another site."""
+    return ("expect", arrivals)
+
+
+def drop_arrival(arrival: str) -> Order:
+    """Remove the place of a file that does not come any more, with what is in it."""
+    return ("drop_arrival", arrival)
+
+
+def ingest(arrival: str, size: int, sha256: str, version: str) -> Order:
+    """Read an arrival, compare it, and move it to the staging area; done beside the others, reported as ingested."""
+    return ("ingest", arrival, size, sha256, version)
+
+
+def push(job: PushOrder) -> Order:
+    """Send files to a storage of another site (see PushOrder); done beside the others, reported one by one."""
+    return ("push", job.to_wire())
+
+
 def recheck() -> Order:
     """Start the self-check again, from `upgrade` on."""
     return ("recheck",)
@@ -103,6 +124,7 @@ class StorageHello(Record):
     disk_free: int
     program: str  # version of the program
     certificate_expires: float  # seconds since 1970, UTC
+    facilities: str = "{}"  # JSON: by transfer manager, how other sites reach the folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +143,10 @@ class Welcome(Record):
 
 @dataclass(frozen=True, slots=True)
 class Held(Record):
-    """One thing found on a storage.  `kind`: file, staged, directory.
+    """One thing found on a storage.  `kind`: file, staged, directory, arriving (from another site).
 
-    For a file, `path` is its path; for staged bytes, `path` is the upload id.  `version` is '' and
-    `generation` 0 where the storage has no note of them."""
+    For a file, `path` is its path; for staged bytes, `path` is the upload id, for arriving ones the arrival.
+    `version` is '' and `generation` 0 where the storage has no note of them."""
 
     kind: str
     path: str
@@ -148,3 +170,23 @@ class PullOrder(Record):
     port: int
     grant: bytes
     after: int
+
+
+@dataclass(frozen=True, slots=True)
+class PushOrder(Record):
+    """Send one file to a storage of another site.
+
+    `manager` says how: goggles (`host`, `port`, `grant`), local (`place` in a file system that both see), rsync
+    (`host` for ssh, `place` there)."""
+
+    transfer: str
+    manager: str
+    path: str
+    version: str
+    size: int
+    storage: str  # its name there
+    host: str
+    port: int
+    place: str
+    grant: bytes
+    rate: int  # bytes a second at most; 0: no limit

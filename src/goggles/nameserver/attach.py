@@ -143,7 +143,8 @@ class Attachment:
         site.roster.add(node)
         node.storage_id, node.address, node.zone = hello.storage_id, Address(hello.host, hello.port), hello.zone
         node.capacity, node.disk_free = hello.capacity, hello.disk_free
-        node.certificate_expires = hello.certificate_expires
+        node.certificate_expires, node.facilities = hello.certificate_expires, hello.facilities
+        node.busy = frozenset()
         node.move(Event.UPGRADE, site.clock.now(), site.clock.monotonic())
         node.beat = site.clock.monotonic()
         site.roster.open_session(node, session)
@@ -277,6 +278,7 @@ class Attachment:
             if node is None:
                 raise Stale("this session of the storage is over", "upgrade again")
             node.beat, node.disk_free = self._site.clock.monotonic(), disk_free
+            node.busy = frozenset(uploads)
             self._writing.alive(uploads)
             return node.state.value
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from goggles.contracts import orders
-from goggles.contracts.orders import Held
+from goggles.contracts.orders import ARRIVING, DIRECTORY, FILE, STAGED, Held
 from goggles.errors import BadPath
 from goggles.nameserver.decisions import Transaction
 from goggles.nameserver.entry import Entry
@@ -37,7 +37,7 @@ class Inspector:
         verdicts = [self._judge(held) for held in batch]
         kept: dict[int, int] = {}
         for place, (held, verdict) in enumerate(zip(batch, verdicts, strict=True)):
-            if verdict is Verdict.UNKNOWN and self._adopt and held.kind != "staged":
+            if verdict is Verdict.UNKNOWN and self._adopt and held.kind in (FILE, DIRECTORY):
                 verdicts[place] = verdict = self._adopt_one(held)
             entry = self._act(held, verdict)
             if entry is not None:
@@ -57,11 +57,14 @@ class Inspector:
         self._current = {version: (entry, self._tx.tree.path_of(entry.id)) for version, entry in entries.items()}
 
     def _judge(self, held: Held) -> Verdict:
-        if held.kind == "staged":
-            return judge_staged(held, self._known(held, in_flight=self._site.uploads.get(held.path) is not None))
+        if held.kind == ARRIVING:
+            return Verdict.LEAVE if self._site.expected(held.path) else Verdict.DISCARD
+        if held.kind == STAGED:
+            in_flight = self._site.uploads.get(held.path) is not None or self._site.expected(held.path)
+            return judge_staged(held, self._known(held, in_flight=in_flight))
         path = parse(held.path)
         there = self._at(path)
-        if held.kind == "directory":
+        if held.kind == DIRECTORY:
             return Verdict.KEEP if there is not None and there.is_dir else Verdict.UNKNOWN
         same = there is not None and not there.is_dir and (there.size, there.sha256) == (held.size, held.hash)
         return judge_file(held, self._known(held, same_here=same))
@@ -80,7 +83,7 @@ class Inspector:
         """Send the order that goes with the verdict; the entry that this storage holds a copy of, if any."""
         entry, path = self._current.get(held.version, (None, None))
         if verdict is Verdict.DISCARD:
-            self._order(orders.discard(held.path))
+            self._order((orders.drop_arrival if held.kind == ARRIVING else orders.discard)(held.path))
         if verdict is Verdict.STAMP:
             entry = self._at(parse(held.path))
             assert entry is not None
@@ -109,7 +112,7 @@ class Inspector:
             path = parse(held.path)
         except BadPath:
             return Verdict.UNKNOWN
-        if held.kind == "directory":
+        if held.kind == DIRECTORY:
             if self._at(path) is None:
                 self._tx.tree.mkdir(path, parents=True, exist_ok=True)
             return Verdict.KEEP
@@ -141,8 +144,8 @@ class Inspector:
 
 
 def _farewell(held: Held) -> orders.Order:
-    if held.kind == "staged":
+    if held.kind == STAGED:
         return orders.quarantine_staged(held.path)
-    if held.kind == "directory":
+    if held.kind == DIRECTORY:
         return orders.rmdir(held.path)
     return orders.quarantine(held.path, held.version)

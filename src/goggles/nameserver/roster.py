@@ -42,6 +42,8 @@ class Node:
     certificate_expires: float = 0.0
     draining: bool = False
     pulls: int = 0  # repairs under way to it
+    facilities: str = "{}"  # JSON: by transfer manager, how other sites reach its folder
+    busy: frozenset[str] = frozenset()  # uploads and transfers that it said it is working on
     returning: bool = False  # it was here before this nameserver started, and has not been ready since
 
     def __repr__(self) -> str:

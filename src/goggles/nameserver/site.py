@@ -11,7 +11,7 @@ import random
 import secrets
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from goggles.clock import Clock
@@ -38,6 +38,10 @@ class Policy:
     repair_streams: int = 4  # repairs under way to one storage
 
 
+def _nothing(_: str) -> bool:
+    return False
+
+
 @dataclass(eq=False)
 class Site:
     """One nameserver's shared state."""
@@ -56,6 +60,7 @@ class Site:
     grant_key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
     reconsider: deque[int] = field(default_factory=deque)  # entry ids whose copies may be too few or too many
     sweeps: deque[int] = field(default_factory=deque)  # storage ids all of whose files are to be reconsidered
+    expected: Callable[[str], bool] = _nothing  # whether an arrival is waited for; the librarian knows
     has_trash: bool = True  # removed directories wait to be purged
     wake_repair: threading.Event = field(default_factory=threading.Event)
     stopping: threading.Event = field(default_factory=threading.Event)

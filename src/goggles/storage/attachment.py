@@ -38,6 +38,7 @@ class Place:
     port: int
     capacity: int
     zone: str
+    facilities: str = "{}"
 
 
 class Attachment:
@@ -153,6 +154,7 @@ class Attachment:
             disk_free=self._vault.disk_free,
             program=version.__version__,
             certificate_expires=self._dialer.contexts.expires_at,
+            facilities=self._place.facilities,
         )
 
     def _beat(self, peer: Peer, welcome: Welcome) -> None:

@@ -58,6 +58,10 @@ class Carrier:
             "quarantine_staged": self._quarantine_staged,
         }
 
+    def add(self, kind: str, action: Callable[..., None]) -> None:
+        """One more kind of order."""
+        self._kinds[kind] = action
+
     def carry(self, order: Order) -> Result:
         """One order; ("ok",) or ("error", code, message)."""
         try:

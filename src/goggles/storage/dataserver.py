@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 
 from goggles import failpoints
 from goggles.clock import Clock
-from goggles.contracts.grants import READ, WRITE, Grant, check
+from goggles.contracts.grants import PUSH, READ, WRITE, Grant, check
 from goggles.errors import BadRequest, ConnectionLost, ProtocolError, StorageFailure
+from goggles.storage import delivering
 from goggles.storage.receiving import Local, Next, Receiver, Tell, relay
 from goggles.storage.stream import OrderStream
 from goggles.storage.vault import Vault
@@ -77,8 +78,22 @@ class DataServer:
             self._write(link, caller, request)
         elif request[0] == "read":
             self._read(link, caller, request)
+        elif request[0] in ("arrived", "append"):
+            self._deliver(link, caller, request)
         else:
-            link.send_error(BadRequest("there are write and read"), "data request")
+            link.send_error(BadRequest("there are write, read, arrived and append"), "data request")
+
+    def _deliver(self, link: DataLink, caller: Caller, request: tuple[object, ...]) -> None:
+        """Requests of other sites' storages."""
+        action = delivering.append if request[0] == "append" else delivering.arrived
+        try:
+            action(link, self._vault.arrivals, request, lambda grant: self._check(grant, PUSH, caller))
+        except (ConnectionLost, ProtocolError):
+            raise
+        except Exception as error:  # noqa: BLE001 - told to the caller; `faults.known` logs what is not ours
+            link.send_error(error, f"a delivery of {caller}")
+            if request[0] == "append":
+                self._drain(link)
 
     # --- writing ---------------------------------------------------------------------------
 

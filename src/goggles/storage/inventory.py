@@ -56,7 +56,7 @@ def digest_of(fd: int) -> str:
 
 
 class Walk:
-    """One walk over all files, then all that is staged, then all directories (each after those inside it).
+    """One walk over all files, then all that is staged or arriving, then all directories (each after those inside it).
 
     A file that an order puts aside meanwhile goes to where the walk comes later, so that it is not missed.
     `count` is complete when the walk is.  Errors: whatever keeps the root itself from being read."""

@@ -6,10 +6,12 @@ promised that will not be kept.
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 
 from goggles.clock import Clock, SystemClock
+from goggles.contracts.orders import Order
 from goggles.errors import Conflict
 from goggles.pki.context import Contexts, PkiFiles
 from goggles.pki.identity import Identity
@@ -18,9 +20,11 @@ from goggles.settings import StorageSettings
 from goggles.storage.attachment import Attachment, Place
 from goggles.storage.dataserver import DataServer
 from goggles.storage.notifier import Notifier
+from goggles.storage.pushing import Pusher
 from goggles.storage.scripting import Scripting
 from goggles.storage.service import StorageService
 from goggles.storage.stream import OrderStream
+from goggles.storage.transfers import Transfers
 from goggles.storage.vault import Vault
 from goggles.storage.workers import Workers
 from goggles.wire.dial import Address, Dialer
@@ -52,7 +56,7 @@ class Storage:
     def _build(self) -> None:
         settings, dialer = self._settings, Dialer(self._contexts)
         self._links = Links(dialer)
-        orders = OrderStream(self.vault, lambda order: self._workers.aside(order))
+        orders = OrderStream(self.vault, self._aside)
         self._notifier = Notifier(lambda: self.attachment.connect(), lambda: self.attachment.session)
         data = DataServer(
             settings.name,
@@ -66,17 +70,40 @@ class Storage:
         scripting = Scripting(
             settings.name, self.vault, orders, self._links, lambda: self.attachment.connect(), self._notifier.notify
         )
-        doors = Doors(lambda caller: StorageService(caller, orders, scripting), _level, data.serve, takes_objects=True)
+        doors = Doors(
+            lambda caller: StorageService(caller, orders, scripting),
+            _level,
+            data.serve,
+            takes_objects=True,
+            data_visitors=frozenset({Role.STORAGE}),
+        )
         self._server = Server(settings.listen, settings.port, self._contexts, doors)
-        place = Place(settings.name, settings.hostname, self._server.port, settings.capacity, settings.zone)
+        facilities = json.dumps(facilities_of(settings))
+        place = Place(settings.name, settings.hostname, self._server.port, settings.capacity, settings.zone, facilities)
         nameserver = Address(settings.ns_hostname, settings.ns_port)
         self.attachment = Attachment(
-            place, nameserver, dialer, self.vault, orders, lambda: data.active() + self._workers.active(), self._clock
+            place,
+            nameserver,
+            dialer,
+            self.vault,
+            orders,
+            lambda: (*data.active(), *self._workers.active(), *self._transfers.active()),
+            self._clock,
         )
         self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
         self._workers = Workers(
             self.vault, self._links, self._notifier.notify, self.attachment.report, self.attachment.recheck
         )
+
+        pusher = Pusher(self.vault, dialer, settings.push_local, self._clock, self._stopping)
+        self._transfers = Transfers(self.vault, pusher, self.attachment.report)
+
+    def _aside(self, order: Order) -> None:
+        """Orders that take long."""
+        if order[0] in ("push", "ingest"):
+            self._transfers.take(order)
+        else:
+            self._workers.aside(order)
 
     def _keep(self) -> None:
         """Once in an hour, let go of what has been in quarantine for long enough."""
@@ -92,6 +119,7 @@ class Storage:
     def start(self) -> None:
         self._server.start()
         self._workers.start()
+        self._transfers.start()
         self._notifier.start()
         self.attachment.start()
         self._keeper.start()
@@ -108,10 +136,21 @@ class Storage:
         self._server.stop(drain)
         self.attachment.stop()
         self._workers.stop()
+        self._transfers.stop()
         self._notifier.stop()
         self._links.close()
         self.vault.close()
         log.info("storage %s stopped", self._settings.name)
+
+
+def facilities_of(settings: StorageSettings) -> dict[str, dict[str, str]]:
+    """How storages of other sites reach the folder, by transfer manager."""
+    found: dict[str, dict[str, str]] = {"goggles": {}}
+    if settings.shared_root:
+        found["local"] = {"root": settings.shared_root}
+    if settings.ssh_host:
+        found["rsync"] = {"ssh_host": settings.ssh_host, "root": settings.ssh_root or str(settings.rootpath.resolve())}
+    return found
 
 
 def _check_name(name: str, identity: Identity) -> None:

@@ -1,7 +1,7 @@
 """The orders of the nameserver, as they come.
 
 Law: the orders of one session are carried out in their order, each at most once; a number that was carried out
-is not carried out again.  Orders that take long (pull, check, recheck) are handed aside, and count as carried out
+is not carried out again.  Orders that take long (pull, check, ingest...) are handed aside, and count as carried out
 when they are handed over.
 """
 
@@ -17,7 +17,7 @@ from goggles.errors import Stale
 from goggles.storage.vault import Vault
 
 log = logging.getLogger(__name__)
-ASIDE = frozenset({"pull", "check", "recheck"})
+ASIDE = frozenset({"pull", "check", "recheck", "ingest", "push"})
 OPENING = 10.0  # seconds that a new session may take to be known here
 WAIT = 10.0  # seconds that a reader waits for orders before it
 

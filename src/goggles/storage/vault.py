@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import json
 import logging
 import os
@@ -28,6 +29,7 @@ from goggles.contracts.orders import Held, Order
 from goggles.errors import Conflict, GogglesError, NoSpace, Stale, StorageFailure
 from goggles.paths import DfsPath, parse
 from goggles.storage import notes
+from goggles.storage.arrivals import Arrivals
 from goggles.storage.carrying import Carrier, Result
 from goggles.storage.containment import DIRECTORY, Root, explained, open_regular
 from goggles.storage.inventory import Count, Walk, digest_of
@@ -71,6 +73,9 @@ class Vault:
         self._used = self._reserved = 0  # guarded by _books
         self._sync = SharedFsync(self._staging)
         self._carrier = Carrier(self._root, self._staging, self._quarantine, self._bin_tree, self._free)
+        self._carrier.add("expect", lambda arrivals: self.arrivals.make(arrivals))
+        self._carrier.add("drop_arrival", lambda arrival: self.arrivals.drop(arrival))
+        self.arrivals = Arrivals(self._own, self._staging, self._sync, lambda size: self._settle(0, size))
         self._counted = Count()
         self._empty_trash()
 
@@ -93,6 +98,7 @@ class Vault:
 
     def close(self) -> None:
         self._root.close()
+        self.arrivals.close()
         os.close(self._staging)
         os.close(self._lock_fd)
 
@@ -304,7 +310,7 @@ class Vault:
         walk = Walk(self._root, self._staging)
         page: list[Held] = []
         with contextlib.suppress(FileNotFoundError):
-            for held in walk:
+            for held in itertools.chain(walk, self.arrivals.walk()):
                 page.append(held)
                 if len(page) >= batch:
                     yield page

@@ -124,9 +124,13 @@ class Dialer:
         self._lock = threading.Lock()
         self._sessions: dict[tuple[Address, str], tuple[object, ssl.SSLSession]] = {}
 
-    def rpc(self, address: Address, role: Role, name: str = "", timeout: float = CONNECT) -> Peer:
-        """A connection for calls to the peer of this role (and name, where given) at `address`."""
-        sock, identity = self._connect(address, ALPN_RPC, role, name, timeout)
+    def rpc(
+        self, address: Address, role: Role, name: str = "", timeout: float = CONNECT, *, abroad: bool = False
+    ) -> Peer:
+        """A connection for calls to the peer of this role (and name, where given) at `address`.
+
+        `abroad`: it may be of another site."""
+        sock, identity = self._connect(address, ALPN_RPC, role, name, timeout, abroad)
         try:
             peer = Peer(sock, identity, address)
         except ConnectionLost as error:
@@ -134,21 +138,23 @@ class Dialer:
         self._keep_session(address, ALPN_RPC, sock)
         return peer
 
-    def data(self, address: Address, role: Role, name: str = "", timeout: float = CONNECT) -> DataLink:
+    def data(
+        self, address: Address, role: Role, name: str = "", timeout: float = CONNECT, *, abroad: bool = False
+    ) -> DataLink:
         """A connection of the data plane."""
-        sock, identity = self._connect(address, ALPN_DATA, role, name, timeout)
+        sock, identity = self._connect(address, ALPN_DATA, role, name, timeout, abroad)
         if sock.selected_alpn_protocol() != ALPN_DATA:
             sock.close()
             raise Unavailable(f"{identity} at {address} has no data plane")
         return DataLink(sock, f"{identity} at {address}")
 
     def _connect(
-        self, address: Address, alpn: str, role: Role, name: str, timeout: float
+        self, address: Address, alpn: str, role: Role, name: str, timeout: float, abroad: bool
     ) -> tuple[ssl.SSLSocket, Identity]:
         plain = _connect_plain(address, timeout)
         try:
             sock = self._secure(plain, address, alpn)
-            identity = self.contexts.identify(sock)
+            identity = self.contexts.identify(sock, frozenset({role}) if abroad else frozenset())
         except CertificateError:
             plain.close()
             raise
