@@ -122,15 +122,23 @@ class Dialer:
     def __init__(self, contexts: Contexts) -> None:
         self.contexts = contexts
         self._lock = threading.Lock()
-        self._sessions: dict[tuple[Address, str], tuple[object, ssl.SSLSession]] = {}
+        self._sessions: dict[tuple[Address, str, str], tuple[object, ssl.SSLSession]] = {}
 
     def rpc(
-        self, address: Address, role: Role, name: str = "", timeout: float = CONNECT, *, abroad: bool = False
+        self,
+        address: Address,
+        role: Role,
+        name: str = "",
+        timeout: float = CONNECT,
+        *,
+        abroad: bool = False,
+        hostname: str = "",
     ) -> Peer:
         """A connection for calls to the peer of this role (and name, where given) at `address`.
 
-        `abroad`: it may be of another site."""
-        sock, identity = self._connect(address, ALPN_RPC, role, name, timeout, abroad)
+        `abroad`: it may be of another site.  `hostname`: what its certificate must be for, where that is not the host
+        of the address (a tunnel)."""
+        sock, identity = self._connect(address, ALPN_RPC, role, name, timeout, abroad, hostname)
         try:
             peer = Peer(sock, identity, address)
         except ConnectionLost as error:
@@ -149,11 +157,11 @@ class Dialer:
         return DataLink(sock, f"{identity} at {address}")
 
     def _connect(
-        self, address: Address, alpn: str, role: Role, name: str, timeout: float, abroad: bool
+        self, address: Address, alpn: str, role: Role, name: str, timeout: float, abroad: bool, hostname: str = ""
     ) -> tuple[ssl.SSLSocket, Identity]:
         plain = _connect_plain(address, timeout)
         try:
-            sock = self._secure(plain, address, alpn)
+            sock = self._secure(plain, address, alpn, hostname or address.host)
             identity = self.contexts.identify(sock, frozenset({role}) if abroad else frozenset())
         except CertificateError:
             plain.close()
@@ -168,13 +176,13 @@ class Dialer:
         sock.settimeout(STALL)
         return sock, identity
 
-    def _secure(self, plain: socket.socket, address: Address, alpn: str) -> ssl.SSLSocket:
+    def _secure(self, plain: socket.socket, address: Address, alpn: str, hostname: str) -> ssl.SSLSocket:
         tune(plain)
         context = self.contexts.client(alpn)
         with self._lock:
-            kept = self._sessions.get((address, alpn))
+            kept = self._sessions.get((address, alpn, hostname))
         session = kept[1] if kept is not None and kept[0] is context else None
-        return context.wrap_socket(plain, server_hostname=address.host, session=session)
+        return context.wrap_socket(plain, server_hostname=hostname, session=session)
 
     def _keep_session(self, address: Address, alpn: str, sock: ssl.SSLSocket) -> None:
         session = sock.session
@@ -182,7 +190,7 @@ class Dialer:
             with self._lock:
                 if len(self._sessions) > 256:
                     self._sessions.clear()
-                self._sessions[address, alpn] = (sock.context, session)
+                self._sessions[address, alpn, sock.server_hostname or ""] = (sock.context, session)
 
 
 def _connect_plain(address: Address, timeout: float) -> socket.socket:
