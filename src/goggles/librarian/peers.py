@@ -309,9 +309,7 @@ def _remove(tx: Transaction, peer: PeerInfo, with_transfers: bool) -> int:
         raise Conflict(
             f"transfers to or from {peer.name} are under way", "--remove-outgoing-transfers removes them with it"
         )
-    held = connection.execute(
-        select(remote_instances.c.entry_id).where(remote_instances.c.peer_id == peer.id)
-    ).scalars()
+    theirs = select(remote_instances.c.entry_id).where(remote_instances.c.peer_id == peer.id)
     for entry in set(connection.execute(theirs).scalars()):
         tx.tree.drop_elsewhere(entry, peer.id)
     sending = select(outgoing.c.entry_id).where(outgoing.c.peer_id == peer.id, outgoing.c.state.in_(_numbers()))
