@@ -103,6 +103,12 @@ class Shared(Conflict):
     code = "shared"
 
 
+class HaveIt(AlreadyExists):
+    """The very same file is here already; the hint names the storages that hold it."""
+
+    code = "have_it"
+
+
 class NoSpace(GogglesError):
     """No storage, or no local disk, has room for the bytes."""
 

@@ -210,6 +210,12 @@ class NameserverSettings(_Server):
     grace: float = _setting("seconds before the copies on a lost storage count as lost", seconds(), 30.0)
     lease: float = _setting("seconds without a sign of life before an upload is given up", seconds(0.1), 60.0)
     repair_streams: int = _setting("copies that are made on one storage at the same time", count(1, 64), 4)
+    librarian_certfile: Path | None = _setting(
+        "certificate of the role librarian, for other sites (else librarian/librarian.crt beside its own)", PATH, None
+    )
+    librarian_keyfile: Path | None = _setting("its private key", PATH, None)
+    encryption_key_file: Path = _setting("key for the passwords of peers; made at first use", PATH, Path("goggles.key"))
+    push_rate: int = _setting("bytes a second that one file is pushed to another site with; 0: no limit", SIZE, 0)
     max_connections: int = _setting("connections that are served at the same time", count(1, 65_536), 2_000)
 
 

@@ -14,9 +14,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def program() -> int:
         settings = parse("nameserver", argv)
-        from goggles.nameserver.program import Nameserver  # after the settings: --help needs no database
+        from goggles.librarian.librarian import Librarian  # after the settings: --help needs no database
+        from goggles.nameserver.program import Nameserver
 
         nameserver = Nameserver(settings)
+        Librarian(nameserver, settings)
         if nameserver.first_administrator is not None:
             name, password = nameserver.first_administrator
             sys.stderr.write(f"The administrator of this site is {name}, with the password {password}\n")

@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from goggles.clock import Clock, SystemClock
 from goggles.errors import Conflict, GogglesError
@@ -30,12 +32,25 @@ from goggles.roles import Role
 from goggles.settings import NameserverSettings
 from goggles.wire.dial import Dialer
 from goggles.wire.server import Doors, Limits, Server
+from goggles.wire.service import Caller, Service
 
 log = logging.getLogger(__name__)
+VISITORS = frozenset({Role.LIBRARIAN})  # who may come from other sites
+ServiceMaker = Callable[[Caller, Owners], Service]
+
+
+class Companion(Protocol):
+    """What runs beside the nameserver in its process; `start` after it serves, `stop` before it leaves."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
 
 
 class Nameserver:
-    """One running nameserver; `start`, then `stop`.  `port` is where it listens."""
+    """One running nameserver; `start`, then `stop`.  `port` is where it listens.
+
+    Before the start, `service` may be replaced by one with more doors, and `companions` added."""
 
     def __init__(self, settings: NameserverSettings, clock: Clock | None = None) -> None:
         self._settings = settings
@@ -84,9 +99,11 @@ class Nameserver:
             self._settings.listen,
             self._settings.port,
             self._contexts,
-            Doors(lambda caller: NameserverService(caller, owners), accounts.level),
+            Doors(lambda caller: self.service(caller, owners), accounts.level, visitors=VISITORS),
             Limits(connections=self._settings.max_connections),
         )
+        self.service: ServiceMaker = NameserverService
+        self.companions: list[Companion] = []
         self._threads = [
             threading.Thread(target=repair.run, name="repair", daemon=True),
             threading.Thread(target=self._guard_lease, name="lease", daemon=True),
@@ -100,6 +117,8 @@ class Nameserver:
         self._server.start()
         for thread in self._threads:
             thread.start()
+        for companion in self.companions:
+            companion.start()
         log.info("nameserver of site %s serves on port %d, epoch %d", self.site.name, self.port, self.site.epoch.number)
         if self._contexts.expires_soon(self._clock.now()):
             log.warning("the certificate of this nameserver expires in less than 30 days; renew it (vg-certs renew)")
@@ -109,6 +128,8 @@ class Nameserver:
         if self._stopped.is_set():
             return
         self._stopped.set()
+        for companion in self.companions:
+            companion.stop()
         self.site.stopping.set()
         self.site.wake_repair.set()
         self._server.stop(drain)

@@ -48,6 +48,7 @@ OVERWRITE = (
         copies=bindparam("new_copies"),
     )
 )
+SET_CREATED = update(entries).where(E.id == bindparam("entry")).values(created_at=bindparam("created"))
 SET_COPIES = update(entries).where(E.id == bindparam("entry")).values(copies=bindparam("new_copies"))
 
 HOLDERS = select(I.entry_id, I.storage_id).where(I.entry_id.in_(bindparam("ids", expanding=True)))

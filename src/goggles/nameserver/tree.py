@@ -334,6 +334,10 @@ class Tree(Copies):
         changes = values | {"generation": there.generation + 1, "copies": copies, "modified": self.now}
         return Written(replace(there, **changes), there, old_holders)
 
+    def set_created(self, entry: int, created: float) -> None:
+        """A file that was made elsewhere keeps the time at which it was made."""
+        self.tx.execute(sql.SET_CREATED, {"entry": entry, "created": created})
+
     # --- number of copies ------------------------------------------------------------------
 
     def copies_for(self, directory: int) -> int:

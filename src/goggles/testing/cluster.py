@@ -54,13 +54,13 @@ def wait_until(what: str, true: Callable[[], bool], seconds: float = 30.0) -> No
 class Certificates:
     """A CA below `folder` and the certificates it issued."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, site: str = "goggles") -> None:
         self.folder = folder
         if (folder / "rootCA.key").exists():
             self._authority = Authority.load(folder / "rootCA.key", folder / "rootCA.crt")
         else:
             folder.mkdir(parents=True, exist_ok=True)
-            self._authority = Authority.create(folder)
+            self._authority = Authority.create(folder, site)
 
     @property
     def ca(self) -> Path:
@@ -137,10 +137,12 @@ class Cluster:
         nameserver_flags: Sequence[str] = (),
         storage_flags: Sequence[str] = (),
         environment: dict[str, str] | None = None,
+        site: str = "goggles",
     ) -> None:
         self.folder = folder
+        self.site = site
         folder.mkdir(parents=True, exist_ok=True)
-        self.certificates = Certificates(folder / "certs")
+        self.certificates = Certificates(folder / "certs", site)
         self.database = database or str(folder / "goggles.db")
         self.capacity = capacity
         self.port = free_port()
@@ -175,6 +177,8 @@ class Cluster:
     def start_nameserver(self, extra: Sequence[str] = (), environment: dict[str, str] | None = None) -> Process:
         flags = self.certificates.flags("nameserver", Role.NAMESERVER)
         command = ["--port", str(self.port), "--database", self.database, "--listen", "127.0.0.1", *flags]
+        command += ["--site_name", self.site, "--encryption_key_file", str(self.folder / "goggles.key")]
+        command += self._peer_flags()
         self.nameserver = self._launch("nameserver", [*command, *self._nameserver_flags, *extra], environment)
         return self.nameserver
 
@@ -184,8 +188,19 @@ class Cluster:
         command = ["--name", name, "--hostname", "localhost", "--port", str(self.ports[name]), "--listen", "127.0.0.1"]
         command += ["--ns_hostname", "localhost", "--ns_port", str(self.port), "--capacity", str(self.capacity)]
         command += ["--rootpath", str(self.root(name)), *self.certificates.flags(name, Role.STORAGE)]
+        command += self._peer_flags()
         self.storages[name] = self._launch(name, [*command, *self._storage_flags, *extra], environment, "storage")
         return self.storages[name]
+
+    def trust(self, *others: Cluster) -> None:
+        """Let the librarians and storages of these sites come, from the next start on."""
+        self.certificates.files("librarian", Role.LIBRARIAN)
+        bundle = b"".join(other.certificates.ca.read_bytes() for other in others)
+        (self.certificates.folder / "peers.crt").write_bytes(bundle)
+
+    def _peer_flags(self) -> list[str]:
+        bundle = self.certificates.folder / "peers.crt"
+        return ["--peer_ca", str(bundle)] if bundle.exists() else []
 
     def _launch(
         self, name: str, flags: Sequence[str], environment: dict[str, str] | None, program: str = "nameserver"

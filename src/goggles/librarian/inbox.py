@@ -1,0 +1,352 @@
+"""The receiving side: offers are answered, arrivals are verified and become files of the tree, sources are told.
+
+Law: what another librarian says is checked like any input; what it sends is believed only after a storage of ours has
+read it.  An answer is written down before it is given.  A file appears in the tree in the same transaction that ends
+its transfer, so that neither can be there without the other.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from goggles import checksums, failpoints
+from goggles.contracts import orders
+from goggles.contracts.grants import PUSH
+from goggles.contracts.peering import Offer, Place, Reception, State
+from goggles.contracts.records import Value
+from goggles.errors import (
+    AlreadyExists,
+    BadRequest,
+    Conflict,
+    GogglesError,
+    HaveIt,
+    NoSpace,
+    NotFound,
+    Stale,
+    Unavailable,
+)
+from goggles.librarian import ledger
+from goggles.librarian.ledger import Record
+from goggles.librarian.peers import PeerInfo, Peers
+from goggles.librarian.states import LIVE, Event, leads_on
+from goggles.nameserver.decisions import Transaction
+from goggles.nameserver.entry import Entry
+from goggles.nameserver.roster import Node
+from goggles.nameserver.site import Site
+from goggles.nameserver.states import NodeState
+from goggles.paths import DfsPath, parse, split
+from goggles.wire import faults
+
+log = logging.getLogger(__name__)
+MAX_SIZE = 1 << 60
+PLACES = 20.0  # seconds that a storage may take to make places
+TELL = 500  # transfers in one message to their source
+IS_HEX = frozenset("0123456789abcdef")
+
+
+@dataclass(slots=True)
+class _Answers:
+    """What a batch came to, in the order of its offers."""
+
+    values: list[tuple[Value, ...]] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+
+
+class Inbox:
+    """Everything that comes from other librarians."""
+
+    def __init__(self, site: Site, peers: Peers) -> None:
+        self._site = site
+        self._peers = peers
+        self._lock = threading.Lock()
+        self._expected: dict[str, tuple[int, int]] = {}  # live arrivals: (storage, size); guarded by _lock
+        self._reading: set[str] = set()  # arrivals that a storage was told to ingest; guarded by _lock
+
+    def load(self) -> None:
+        """At start: what is on its way here, and the room that it needs."""
+        with self._site.database.read() as connection:
+            rows = ledger.live_incoming(connection)
+        for row in rows:
+            self._expect(row.id, row.storage_id, row.size)
+        self._site.expected = lambda arrival: arrival in self._expected
+
+    # --- offers ----------------------------------------------------------------------------
+
+    def batch_stage(self, source: PeerInfo, offers: Sequence[Offer]) -> Reception:
+        """Answer a batch of offers: a place for each, or why not.  One refusal does not spoil the others."""
+        self._peers.heard(source.name)
+        node = self._site.decisions.run(lambda tx: self._choose(tx, source, offers))
+        answers = self._site.decisions.run(lambda tx: self._answer(tx, source, offers, node))
+        self._make_places(node, answers.places)
+        return Reception(
+            node.name, node.address.host, node.address.port, node.facilities, node.free, tuple(answers.values)
+        )
+
+    def _choose(self, tx: Transaction, source: PeerInfo, offers: Sequence[Offer]) -> Node:
+        """The storage for a batch: the one that the first part of it came to, else the one with the most room."""
+        known = ledger.incoming_by_remote(tx.tree.tx, source.id, [offer.id for offer in offers])
+        for row in known.values():
+            if State(row.state) in LIVE:
+                return self._site.roster.get(row.storage_id)
+        active = [self._site.roster.get(candidate.id) for candidate in self._site.roster.candidates()]
+        if not active:
+            raise Unavailable("no storage takes files here now", "try again later")
+        return max(active, key=lambda node: node.free)
+
+    def _answer(self, tx: Transaction, source: PeerInfo, offers: Sequence[Offer], node: Node) -> _Answers:
+        answers, room = _Answers(), node.free
+        known = ledger.incoming_by_remote(tx.tree.tx, source.id, [offer.id for offer in offers])
+        for offer in offers:
+            try:
+                arrival = self._again(known[offer.id], node) if offer.id in known else ""
+                if not arrival:
+                    arrival = self._accept(tx, source, offer, node, room)
+                    room -= offer.size
+                answers.places.append(arrival)
+                answers.values.append(Place(arrival, f".goggles/incoming/{arrival}/data").to_wire())
+            except GogglesError as error:
+                answers.values.append(faults.to_tuple(error))
+        return answers
+
+    def _again(self, row: Record, node: Node) -> str:
+        """An offer that was answered already; its place."""
+        if State(row.state) not in LIVE:
+            raise Stale(f"this transfer is over here: {State(row.state).name.lower()}", "offer it anew")
+        if row.storage_id != node.id:
+            raise Conflict("this transfer goes to another storage", "offer it with those of its batch")
+        return str(row.id)
+
+    def _accept(self, tx: Transaction, source: PeerInfo, offer: Offer, node: Node, room: int) -> str:
+        path = _check(offer)
+        there = tx.tree.find(path)
+        if there is not None:
+            raise self._refusal(tx, offer, there)
+        if ledger.coming_to(tx.tree.tx, path) is not None:
+            raise AlreadyExists(f"{path} is on its way here from somebody else already", "offer it again later")
+        if offer.size > room:
+            raise NoSpace(f"no storage here has room for {offer.size} bytes now", "offer it again later")
+        arrival = ledger.add_incoming(tx.tree, source.id, offer, node.id)
+        tx.on_commit(lambda: self._expect(arrival, node.id, offer.size))
+        return arrival
+
+    def _refusal(self, tx: Transaction, offer: Offer, there: Entry) -> GogglesError:
+        if there.is_dir or (there.size, there.sha256) != (offer.size, offer.sha256):
+            return Conflict(f"something else stands at {offer.path} here", "rename or remove one of them")
+        holders = tx.tree.instances_of([there.id]).get(there.id, [])
+        stores = [self._site.roster.get(holder).name for holder in holders]
+        if not stores:
+            return AlreadyExists(f"{offer.path} is known here, without any copy", "remove it here, then offer it again")
+        return HaveIt(f"{offer.path} is here already", ",".join(stores))
+
+    def _expect(self, arrival: str, storage: int, size: int) -> None:
+        with self._lock:
+            if arrival in self._expected:
+                return
+            self._expected[arrival] = (storage, size)
+        self._site.roster.get(storage).reserved += size
+
+    def _done_with(self, arrival: str) -> None:
+        with self._lock:
+            storage, size = self._expected.pop(arrival, (0, 0))
+            self._reading.discard(arrival)
+        if storage:
+            node = self._site.roster.get(storage)
+            node.reserved = max(0, node.reserved - size)
+
+    def _make_places(self, node: Node, arrivals: list[str]) -> None:
+        """Have the storage make places; Unavailable where it does not answer."""
+        if not arrivals:
+            return
+        done, results = threading.Event(), list[tuple[Value, ...]]()
+
+        def report(result: tuple[Value, ...]) -> None:
+            results.append(result)
+            done.set()
+
+        with self._site.decisions.lock:
+            node.order(orders.expect(tuple(arrivals)), report)
+        if not done.wait(PLACES):
+            raise Unavailable(f"storage {node.name} does not answer", "try again later")
+        if results[0][0] == "error":
+            raise Unavailable(f"storage {node.name} has no place: {results[0][2]}", "try again later")
+
+    # --- while they come -------------------------------------------------------------------
+
+    def open_push(self, source: PeerInfo, items: Sequence[tuple[str, str]]) -> list[bytes | GogglesError]:
+        """For each (arrival, identity of the storage that will send it) a grant; the transfer is under way then."""
+        self._peers.heard(source.name)
+
+        def decide(tx: Transaction) -> list[bytes | GogglesError]:
+            rows = ledger.incoming_rows(tx.tree.tx, [arrival for arrival, _ in items])
+            return [self._open_one(tx, source, rows.get(arrival), holder) for arrival, holder in items]
+
+        return self._site.decisions.run(decide)
+
+    def _open_one(self, tx: Transaction, source: PeerInfo, row: Record | None, holder: str) -> bytes | GogglesError:
+        if row is None or row.peer_id != source.id:
+            return NotFound("this transfer is not known here")
+        try:
+            ledger.move_incoming(tx.tree, row, Event.START)
+        except Conflict as error:
+            return Stale(f"{row.path}: {error.message}")
+        node = self._site.roster.get(row.storage_id)
+        return self._site.grant(PUSH, row.id, f"/{row.id}", row.size, node, holder)
+
+    def update(self, source: PeerInfo, arrivals: Sequence[str], event: Event, why: str = "") -> list[bool]:
+        """What the source says of its transfers; for each whether it is so here now."""
+        self._peers.heard(source.name)
+        if event not in (Event.START, Event.ARRIVE, Event.FAIL, Event.CANCEL):
+            raise BadRequest("only the destination says that")
+
+        def decide(tx: Transaction) -> list[bool]:
+            rows = ledger.incoming_rows(tx.tree.tx, arrivals)
+            return [self._update_one(tx, source, rows.get(arrival), event, why) for arrival in arrivals]
+
+        return self._site.decisions.run(decide)
+
+    def _update_one(self, tx: Transaction, source: PeerInfo, row: Record | None, event: Event, why: str) -> bool:
+        if row is None or row.peer_id != source.id:
+            return False
+        if not leads_on(State(row.state), event):
+            return True
+        after = ledger.move_incoming(tx.tree, row, event, why)
+        if after not in LIVE:
+            ledger.set_told(tx.tree.tx, [row.id])
+            self._let_go(tx, row)
+        return True
+
+    def _let_go(self, tx: Transaction, row: Record) -> None:
+        """A transfer is over: its place goes, its room is free."""
+        node = self._site.roster.get(row.storage_id)
+
+        def effect() -> None:
+            node.order(orders.drop_arrival(row.id))
+            node.order(orders.discard(row.id))
+            self._done_with(row.id)
+
+        tx.on_commit(effect)
+
+    def status(self, source: PeerInfo, arrivals: Sequence[str]) -> list[tuple[int, str]]:
+        """(state, storage) of each, (-1, '') where it is not known."""
+        with self._site.database.read() as connection:
+            rows = ledger.incoming_rows(connection, arrivals)
+        known = [rows.get(arrival) for arrival in arrivals]
+        roster = self._site.roster
+        mine = [row if row is not None and row.peer_id == source.id else None for row in known]
+        return [(-1, "") if row is None else (row.state, roster.get(row.storage_id).name) for row in mine]
+
+    # --- receive_clone ---------------------------------------------------------------------
+
+    def receive(self, limit: int) -> int:
+        """Have up to `limit` staged arrivals read by their storages; how many were begun."""
+        with self._site.database.read() as connection:
+            rows = ledger.in_state(connection, State.STAGED, limit)
+        begun = 0
+        for row in rows:
+            node = self._site.roster.get(row.storage_id)
+            if node.state is not NodeState.ACTIVE or row.id in node.busy:
+                continue
+            with self._lock:
+                first = row.id not in self._reading
+                self._reading.add(row.id)
+            begun += first
+            with self._site.decisions.lock:
+                node.order(orders.ingest(row.id, row.size, row.sha256, row.id))
+        return begun
+
+    def ingested(self, session: str, arrival: str, code: str, message: str) -> None:
+        """A storage has read an arrival: it becomes a file, or the transfer has failed."""
+        failpoints.hit("librarian.ingested.before_commit")
+        node = self._site.roster.by_session(session)
+        if node is None:
+            raise Stale("this session of the storage is over", "upgrade again")
+
+        def decide(tx: Transaction) -> None:
+            row = ledger.incoming_rows(tx.tree.tx, [arrival]).get(arrival)
+            if row is None or row.storage_id != node.id or State(row.state) is not State.STAGED:
+                tx.on_commit(lambda: self._reading.discard(arrival))
+                return
+            if code:
+                self._refuse(tx, row, message)
+            else:
+                self._publish(tx, row, node)
+
+        self._site.decisions.run(decide)
+
+    def _refuse(self, tx: Transaction, row: Record, why: str) -> None:
+        ledger.move_incoming(tx.tree, row, Event.FAIL, why)
+        self._let_go(tx, row)
+        log.warning("%s did not arrive as it was sent: %s", row.path, why)
+
+    def _publish(self, tx: Transaction, row: Record, node: Node) -> None:
+        path = parse(row.path)
+        there = tx.tree.find(path)
+        if there is not None:
+            self._refuse(tx, row, f"something else was put at {path} meanwhile")
+            return
+        above, name = split(path)
+        try:
+            made = tx.tree.mkdir(above, parents=True, exist_ok=True)
+        except GogglesError as error:
+            self._refuse(tx, row, error.message)
+            return
+        copies = tx.tree.copies_for(tx.tree.need_dir(above).id)
+        written = tx.tree.commit_file(
+            tx.tree.need_dir(above).id,
+            name,
+            size=row.size,
+            sha256=row.sha256,
+            version=row.id,
+            uploader=row.uploader,
+            source=row.source,
+            copies=copies,
+            holders=[node.id],
+        )
+        tx.tree.set_created(written.entry.id, row.made_at)
+        if copies > 1:
+            tx.tree.set_owed(written.entry.id, 1)
+        ledger.move_incoming(tx.tree, row, Event.VERIFY)
+        tx.on_commit(lambda: self._published(row, node, path, written.entry, made))
+
+    def _published(self, row: Record, node: Node, path: DfsPath, entry: Entry, made: list[DfsPath]) -> None:
+        self._done_with(row.id)
+        for each in self._site.roster.all():
+            for directory in made:
+                each.order(orders.mkdir(directory))
+        node.used, node.files = node.used + entry.size, node.files + 1
+        node.order(orders.publish(row.id, path, entry.version, entry.generation, ""))
+        self._site.wake_repair.set()
+        log.info("%s came from librarian, %d bytes", path, entry.size, extra={"path": path})
+
+    # --- telling the source ----------------------------------------------------------------
+
+    def tell(self, peer: PeerInfo) -> int:
+        """Tell a source how its transfers ended; how many it knows now."""
+        with self._site.database.read() as connection:
+            rows = ledger.untold(connection, peer.id, TELL)
+        if not rows:
+            return 0
+        items = tuple(
+            (row.remote_id, row.id, row.state, self._site.roster.get(row.storage_id).name, row.error) for row in rows
+        )
+        failpoints.hit("librarian.tell.before_call")
+        self._peers.call(peer, "clone_complete", items)
+        self._site.decisions.run(lambda tx: ledger.set_told(tx.tree.tx, [row.id for row in rows]))
+        return len(rows)
+
+
+def _check(offer: Offer) -> DfsPath:
+    """The path of an offer that makes sense; BadRequest, BadPath."""
+    if len(offer.id) != 32 or not IS_HEX.issuperset(offer.id):
+        raise BadRequest("the id of a transfer has 32 hexadecimal digits")
+    if not 0 <= offer.size <= MAX_SIZE:
+        raise BadRequest(f"a file can not have {offer.size!r} bytes")
+    if not checksums.is_digest(offer.sha256):
+        raise BadRequest(f"{offer.sha256[:80]!r} is not a sha256")
+    path = parse(offer.path)
+    if path == "/":
+        raise BadRequest("/ is a directory")
+    return path

@@ -1,0 +1,70 @@
+"""The librarian of a site, put together: it runs inside the nameserver's process.
+
+Law: without a certificate of the role librarian it knows nobody and nobody knows it, and the site works as before.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from goggles.librarian.admindoors import AdminDoors
+from goggles.librarian.doors import Desks, PeerDoors
+from goggles.librarian.inbox import Inbox
+from goggles.librarian.keyring import Keyring
+from goggles.librarian.managers import Managers
+from goggles.librarian.managers.pushing import GogglesManager, LocalManager, Reports, RsyncManager
+from goggles.librarian.outbox import Outbox
+from goggles.librarian.peers import Peers
+from goggles.librarian.tasks import Tasks
+from goggles.nameserver.doors import Owners
+from goggles.nameserver.program import Nameserver
+from goggles.nameserver.service import NameserverService
+from goggles.pki.context import Contexts, PkiFiles
+from goggles.settings import NameserverSettings
+from goggles.wire.dial import Dialer
+from goggles.wire.service import Caller
+
+log = logging.getLogger(__name__)
+
+
+class LibrarianService(AdminDoors, PeerDoors, NameserverService):
+    """All doors of a nameserver that is a librarian."""
+
+
+class Librarian:
+    """Joins a nameserver before it starts."""
+
+    def __init__(self, nameserver: Nameserver, settings: NameserverSettings) -> None:
+        site, reports = nameserver.site, Reports()
+        self.peers = Peers(site, _dialer(settings), Keyring(settings.encryption_key_file))
+        inbox = Inbox(site, self.peers)
+        inbox.load()
+        makers = (GogglesManager, LocalManager, RsyncManager)
+        managers = Managers([make(site, self.peers, reports, settings.push_rate) for make in makers])
+        outbox = Outbox(site, self.peers, managers)
+        self.desks = Desks(self.peers, inbox, outbox, reports)
+        self.tasks = Tasks(site, self.peers, inbox, outbox)
+        nameserver.service = self.service
+        nameserver.companions.append(self)
+
+    def service(self, caller: Caller, owners: Owners) -> LibrarianService:
+        return LibrarianService(caller, owners, self.desks, self.tasks)
+
+    def start(self) -> None:
+        self.tasks.start()
+
+    def stop(self) -> None:
+        self.tasks.stop()
+        self.peers.close()
+
+
+def _dialer(settings: NameserverSettings) -> Dialer | None:
+    """With the librarian's own certificate; None where there is none."""
+    beside = settings.certfile.parent.parent / "librarian" / "librarian.crt"
+    certificate = settings.librarian_certfile or (beside if beside.exists() else None)
+    if certificate is None:
+        return None
+    key = settings.librarian_keyfile or Path(certificate).with_suffix(".key")
+    files = PkiFiles(settings.ca_cert, Path(certificate), key, peer_ca=settings.peer_ca)
+    return Dialer(Contexts(files))

@@ -1,0 +1,38 @@
+"""The transfer managers of a librarian, and which of them is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from goggles.errors import Unavailable
+from goggles.librarian.managers.base import Facility, Status, TransferManager
+
+__all__ = ["Managers", "Status", "TransferManager"]
+
+
+class Managers:
+    """All that this site has, by name."""
+
+    def __init__(self, managers: Sequence[TransferManager]) -> None:
+        self._managers = {manager.name: manager for manager in managers}
+
+    def named(self, name: str) -> TransferManager:
+        """Unavailable where this site does not have it (any more)."""
+        if name not in self._managers:
+            raise Unavailable(f"there is no transfer manager {name!r} here", "enable it, or choose others for the peer")
+        return self._managers[name]
+
+    def choose(self, preference: Sequence[str], facilities: Mapping[str, Facility], tries: int) -> TransferManager:
+        """The first in the order of preference that can be used; after each failed try the one behind it."""
+        valid = [
+            self._managers[name]
+            for name in preference
+            if name in self._managers and name in facilities and self._managers[name].valid(facilities[name])
+        ]
+        if not valid:
+            ways = ", ".join(facilities) or "no way"
+            raise Unavailable(
+                f"none of {', '.join(preference)} leads to that storage, which offers {ways}",
+                "choose other transfer managers for the peer, or set up one on both sides",
+            )
+        return valid[tries % len(valid)]

@@ -1,0 +1,42 @@
+"""What a transfer manager is: it takes a batch, and says of each transfer in it whether it is done or has failed.
+
+Law: `start` may be called again for the same batch, also after a crash in the middle of it, and never sends bytes to
+two places.  `poll` changes nothing.  Neither holds a lock while it speaks to anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from goggles.librarian.ledger import Record
+from goggles.librarian.peers import PeerInfo
+
+Facility = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Of one transfer: `done`, or why it failed, or neither (under way)."""
+
+    done: bool = False
+    error: str = ""
+
+
+class TransferManager(Protocol):
+    """One way to move bytes to a storage of another site."""
+
+    name: str
+
+    def valid(self, facility: Facility) -> bool:
+        """Whether it can be used with a storage that is reached so."""
+        ...
+
+    def start(self, peer: PeerInfo, batch: Record, rows: Sequence[Record]) -> dict[str, Any]:
+        """Begin, or go on; what is needed to find the work again, as JSON values.  GogglesError where it can not."""
+        ...
+
+    def poll(self, batch: Record, rows: Sequence[Record]) -> dict[str, Status]:
+        """Of each transfer, by id, how it is."""
+        ...

@@ -1,0 +1,307 @@
+"""The sending side: files are chosen and offered, batches go to a transfer manager, their end is noted.
+
+Law: a transfer is written down before the other side hears of it, and what the other side answered before anything is
+done about it; so every step may be taken again after a crash.  Nothing is offered to a peer that is disabled, and what
+waits for a peer holds up no other.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from goggles import failpoints
+from goggles.contracts.peering import Place, Reception, State
+from goggles.errors import Conflict, GogglesError, HaveIt, Unavailable
+from goggles.librarian import ledger
+from goggles.librarian.ledger import Record
+from goggles.librarian.managers import Managers, Status
+from goggles.librarian.peers import PeerInfo, Peers
+from goggles.librarian.states import LIVE, Event, leads_on
+from goggles.nameserver.decisions import Transaction
+from goggles.nameserver.site import Site
+from goggles.wire import faults
+
+log = logging.getLogger(__name__)
+MAX_TRIES = 5
+BEFORE_ARRIVAL = frozenset({State.INITIATED, State.ONGOING})
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 600.0  # seconds between two tries of a batch
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`batch`: files offered at once; `flying`: batches under way to one peer."""
+
+    batch: int = 128
+    flying: int = 8
+
+
+class Outbox:
+    """Everything that goes to other librarians."""
+
+    def __init__(self, site: Site, peers: Peers, managers: Managers) -> None:
+        self._site = site
+        self._peers = peers
+        self._managers = managers
+        self._lock = threading.Lock()
+        self._cursors: dict[int, int] = {}  # by peer: the last entry that was looked at; guarded by _lock
+
+    # --- send_clone ------------------------------------------------------------------------
+
+    def send(self, peer: PeerInfo, limits: Limits, since: float, priority: int = 0) -> int:
+        """Offer the next batch of files to a peer; how many it has taken."""
+        with self._site.database.read() as connection:
+            rows = ledger.unanswered(connection, peer.id, limits.batch)
+        if not rows:
+            rows = self._choose(peer, limits.batch, since)
+        return self._offer(peer, rows, priority) if rows else 0
+
+    def _choose(self, peer: PeerInfo, limit: int, since: float) -> list[Record]:
+        """Write down which files go next."""
+
+        def decide(tx: Transaction) -> list[Record]:
+            after, now = self._cursors.get(peer.id, 0), self._site.clock.now()
+            found = ledger.unsent(tx.tree.tx, peer.id, after, since, now, limit)
+            made: list[str] = []
+            for row in found:
+                path = tx.tree.path_of(row.id)
+                if path is not None:
+                    made.append(ledger.add_outgoing(tx.tree, peer.id, row, path))
+            last = found[-1].id if len(found) == limit else 0
+            tx.on_commit(lambda: self._cursors.update({peer.id: last}))
+            return list(ledger.outgoing_rows(tx.tree.tx, made).values())
+
+        return self._site.decisions.run(decide)
+
+    def offer_files(self, peer: PeerInfo, ids: Sequence[int], priority: int) -> int:
+        """Offer these very files now; how many the peer has taken."""
+
+        def decide(tx: Transaction) -> list[Record]:
+            made = [self._one(tx, peer, number) for number in ids]
+            return list(ledger.outgoing_rows(tx.tree.tx, [one for one in made if one]).values())
+
+        rows = self._site.decisions.run(decide)
+        return self._offer(peer, rows, priority) if rows else 0
+
+    def _one(self, tx: Transaction, peer: PeerInfo, number: int) -> str:
+        found = ledger.unsent(tx.tree.tx, peer.id, number - 1, 0.0, self._site.clock.now() + ledger.RETRY, 1)
+        path = tx.tree.path_of(number)
+        if path is None or not found or found[0].id != number:
+            return ""
+        return ledger.add_outgoing(tx.tree, peer.id, found[0], path)
+
+    def _offer(self, peer: PeerInfo, rows: Sequence[Record], priority: int) -> int:
+        with self._site.database.read() as connection:
+            offers = [ledger.offer_of(connection, row) for row in rows]
+        failpoints.hit("librarian.offer.before_call")
+        answer = self._peers.call(peer, "batch_stage", self._site.name, tuple(offer.to_wire() for offer in offers))
+        failpoints.hit("librarian.offer.after_call")
+        reception = Reception.from_wire(answer)
+        return self._site.decisions.run(lambda tx: self._taken(tx, peer, rows, reception, priority))
+
+    def _taken(
+        self, tx: Transaction, peer: PeerInfo, rows: Sequence[Record], reception: Reception, priority: int
+    ) -> int:
+        """Write down what the peer made of each offer."""
+        now, connection = tx.tree.now, tx.tree.tx
+        fresh = ledger.outgoing_rows(connection, [row.id for row in rows])
+        batch, count = "", 0
+        for row, answer in zip(rows, reception.answers, strict=True):
+            place = _place(answer)
+            if State(fresh[row.id].state) not in LIVE:
+                continue
+            if isinstance(place, Place):
+                batch = batch or ledger.add_batch(
+                    connection, peer.id, reception.store, _facilities(reception), priority, now
+                )
+                ledger.placed(connection, row.id, place, batch, now)
+                count += 1
+            else:
+                self._refused(tx, peer, fresh[row.id], place)
+        return count
+
+    def _refused(self, tx: Transaction, peer: PeerInfo, row: Record, error: GogglesError) -> None:
+        if isinstance(error, HaveIt):
+            self._complete(tx, peer, row, [store for store in error.hint.split(",") if store])
+            return
+        log.info("librarian %s does not take %s: %s", peer.name, row.path, error.message)
+        ledger.move_outgoing(tx.tree, row, Event.FAIL, str(error))
+
+    def _complete(self, tx: Transaction, peer: PeerInfo, row: Record, stores: Sequence[str]) -> None:
+        """The peer has the file: a remote instance of it, where it is still here."""
+        if tx.tree.get(row.entry_id) is not None:
+            for store in stores:
+                tx.tree.add_elsewhere(row.entry_id, peer.id, store[:64], self._site.name, tx.tree.now)
+        ledger.move_outgoing(tx.tree, row, Event.VERIFY)
+
+    # --- consume_queue ---------------------------------------------------------------------
+
+    def consume(self, peer: PeerInfo, limits: Limits) -> int:
+        """Give waiting batches of a peer to a transfer manager; how many."""
+        with self._site.database.read() as connection:
+            room = limits.flying - ledger.in_flight(connection, peer.id)
+            now = self._site.clock.now()
+            found = ledger.batches(connection, ledger.WAITING, peer.id, now, max(0, room))
+        begun = 0
+        for batch in found:
+            try:
+                begun += self._start(peer, batch)
+            except GogglesError as error:
+                log.warning("a batch for librarian %s has to wait: %s", peer.name, error)
+                self._put_off(batch, str(error))
+        return begun
+
+    def _start(self, peer: PeerInfo, batch: Record) -> bool:
+        with self._site.database.read() as connection:
+            rows = [row for row in ledger.of_batch(connection, batch.id) if State(row.state) in BEFORE_ARRIVAL]
+        rows = self._drop_removed(peer, rows)
+        if not rows:
+            self._site.decisions.run(lambda tx: ledger.set_batch(tx.tree.tx, batch.id, tx.tree.now, state=ledger.DONE))
+            return False
+        manager = self._managers.choose(peer.managers, json.loads(batch.facilities), batch.tries)
+        handle = manager.start(peer, batch, rows)
+        failpoints.hit("librarian.consume.before_commit")
+
+        def decide(tx: Transaction) -> None:
+            for row in ledger.outgoing_rows(tx.tree.tx, [row.id for row in rows]).values():
+                if leads_on(State(row.state), Event.START):
+                    ledger.move_outgoing(tx.tree, row, Event.START)
+            values = {"state": ledger.SENT, "manager": manager.name, "handle": json.dumps(handle)}
+            ledger.set_batch(tx.tree.tx, batch.id, tx.tree.now, **values)
+
+        self._site.decisions.run(decide)
+        return True
+
+    def _drop_removed(self, peer: PeerInfo, rows: list[Record]) -> list[Record]:
+        """Cancel the transfers of files that are gone."""
+        with self._site.look() as tree:
+            gone = [row for row in rows if tree.by_versions([row.version]).get(row.version) is None]
+        if gone:
+            self._cancel(peer, gone)
+        lost = {row.id for row in gone}
+        return [row for row in rows if row.id not in lost]
+
+    def _cancel(self, peer: PeerInfo, rows: Sequence[Record]) -> None:
+        why = "the file was removed at its source"
+        self._peers.call(peer, "checkin_update", tuple(row.remote_id for row in rows), int(State.CANCELLED), why)
+        self._move(rows, Event.CANCEL, why)
+
+    def _put_off(self, batch: Record, why: str) -> None:
+        """Try a batch again later; after too many tries it has failed."""
+
+        def decide(tx: Transaction) -> None:
+            tries = batch.tries + 1
+            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(tries, 16))
+            values: dict[str, Any] = {"tries": tries, "state": ledger.WAITING, "not_before": tx.tree.now + pause}
+            ledger.set_batch(tx.tree.tx, batch.id, tx.tree.now, **values)
+
+        self._site.decisions.run(decide)
+        log.debug("batch %s put off: %s", batch.id, why)
+
+    # --- check_consumed_queue --------------------------------------------------------------
+
+    def check(self, peer: PeerInfo, limits: Limits) -> int:
+        """See what became of the batches under way; how many are over."""
+        with self._site.database.read() as connection:
+            found = ledger.batches(connection, ledger.SENT, peer.id, float("inf"), limits.flying * 2)
+        return sum(self._check(peer, batch) for batch in found)
+
+    def _check(self, peer: PeerInfo, batch: Record) -> bool:
+        with self._site.database.read() as connection:
+            rows = [row for row in ledger.of_batch(connection, batch.id) if State(row.state) is State.ONGOING]
+        statuses = self._managers.named(batch.manager).poll(batch, rows)
+        arrived = [row for row in rows if statuses[row.id].done]
+        failed = [row for row in rows if statuses[row.id].error]
+        if arrived:
+            self._arrived(peer, arrived)
+        if len(arrived) + len(failed) < len(rows):
+            return False
+        if failed:
+            self._again(peer, batch, failed, statuses)
+        else:
+            self._site.decisions.run(lambda tx: ledger.set_batch(tx.tree.tx, batch.id, tx.tree.now, state=ledger.DONE))
+        return True
+
+    def _arrived(self, peer: PeerInfo, rows: Sequence[Record]) -> None:
+        """Tell the destination that all bytes are there, then write it down."""
+        failpoints.hit("librarian.arrived.before_call")
+        so = self._peers.call(peer, "checkin_update", tuple(row.remote_id for row in rows), int(State.STAGED), "")
+        self._move([row for row, known in zip(rows, so, strict=True) if known], Event.ARRIVE)
+        self._move([row for row, known in zip(rows, so, strict=True) if not known], Event.FAIL, "not known there")
+
+    def _again(self, peer: PeerInfo, batch: Record, rows: Sequence[Record], statuses: dict[str, Status]) -> None:
+        """What failed is tried once more, with the next manager; after too many tries the destination is told."""
+        why = statuses[rows[0].id].error
+        if batch.tries + 1 < MAX_TRIES:
+            log.warning("%d of a batch for librarian %s failed: %s", len(rows), peer.name, why)
+            self._put_off(batch, why)
+            return
+        log.error("%d of a batch for librarian %s failed for good: %s", len(rows), peer.name, why)
+        self._peers.call(peer, "checkin_update", tuple(row.remote_id for row in rows), int(State.FAILED), why[:500])
+        self._move(rows, Event.FAIL, why)
+        self._site.decisions.run(lambda tx: ledger.set_batch(tx.tree.tx, batch.id, tx.tree.now, state=ledger.FAILED))
+
+    def _move(self, rows: Sequence[Record], event: Event, why: str = "") -> None:
+        """Apply an event to our side; what is over already stays as it is."""
+        if not rows:
+            return
+
+        def decide(tx: Transaction) -> None:
+            for row in ledger.outgoing_rows(tx.tree.tx, [row.id for row in rows]).values():
+                if leads_on(State(row.state), event):
+                    ledger.move_outgoing(tx.tree, row, event, why)
+
+        self._site.decisions.run(decide)
+
+    # --- what the destination says ---------------------------------------------------------
+
+    def completed(self, peer: PeerInfo, items: Sequence[tuple[str, str, int, str, str]]) -> None:
+        """(our id, its id, state, its storage, error) of transfers that are over at the destination."""
+        self._peers.heard(peer.name)
+
+        def decide(tx: Transaction) -> None:
+            rows = ledger.outgoing_rows(tx.tree.tx, [item[0] for item in items])
+            for ours, theirs, state, store, error in items:
+                row = rows.get(ours)
+                if row is not None and row.peer_id == peer.id and row.remote_id == theirs:
+                    self._over(tx, peer, row, State(state), store, error)
+
+        self._site.decisions.run(decide)
+
+    def _over(self, tx: Transaction, peer: PeerInfo, row: Record, state: State, store: str, error: str) -> None:
+        event = {State.COMPLETED: Event.VERIFY, State.CANCELLED: Event.CANCEL}.get(state, Event.FAIL)
+        if not leads_on(State(row.state), event):
+            return
+        if event is Event.VERIFY:
+            self._complete(tx, peer, row, [store])
+        else:
+            ledger.move_outgoing(tx.tree, row, event, error)
+
+
+def _place(answer: object) -> Place | GogglesError:
+    if isinstance(answer, tuple) and len(answer) == 3 and all(isinstance(part, str) for part in answer):
+        return faults.from_tuple(*answer)
+    try:
+        place = Place.from_wire(answer)  # type: ignore[arg-type]  # whatever came; it is looked at below
+        if len(place.id) == 32 and len(place.place) < 4096:
+            return place
+    except (TypeError, ValueError):
+        pass
+    return Unavailable("the answer makes no sense")
+
+
+def _facilities(reception: Reception) -> str:
+    """The ways to the storage, with its address for our own data plane."""
+    try:
+        known = json.loads(reception.facilities)
+    except ValueError as error:
+        raise Conflict(f"what storage {reception.store} says of itself makes no sense") from error
+    if not isinstance(known, dict) or not all(isinstance(each, dict) for each in known.values()):
+        raise Conflict(f"what storage {reception.store} says of itself makes no sense")
+    if "goggles" in known:
+        known["goggles"] |= {"host": reception.host, "port": reception.port}
+    return json.dumps(known)
