@@ -101,6 +101,11 @@ class PeerDoors(Doors):
         return tuple(self._desks.inbox.status(self._peer(), _ids(arrivals)))
 
     @exposed(Role.LIBRARIAN, level=Level.CALLBACK)
+    def outgoing_status(self, transfers: tuple[str, ...]) -> tuple[tuple[int, str], ...]:
+        """(state, '') of transfers from us to the caller, by our ids; (-1, '') where one is not known."""
+        return tuple(self._desks.outbox.status(self._peer(), _ids(transfers)))
+
+    @exposed(Role.LIBRARIAN, level=Level.CALLBACK)
     def clone_complete(self, items: tuple[Value, ...]) -> None:
         """The destination says how transfers of ours ended: (our id, its id, state, its storage, error)."""
         self._desks.outbox.completed(self._peer(), [_ended(item) for item in _few(items)])

@@ -92,6 +92,14 @@ def move_outgoing(tree: Tree, row: Record, event: Event, error: str = "") -> Sta
     return after
 
 
+def old_outgoing(connection: Connection, peer: int, before: float, after: str, limit: int) -> list[Record]:
+    """Live transfers that a peer has answered and that have not moved since, by id."""
+    query = select(outgoing).where(
+        O.peer_id == peer, O.state.in_(LIVE_NUMBERS), O.updated_at <= before, O.remote_id != "", O.id > after
+    )
+    return list(connection.execute(query.order_by(O.id).limit(limit)).all())
+
+
 # --- the send queue --------------------------------------------------------------------------
 
 
@@ -179,3 +187,9 @@ def set_told(connection: Connection, ids: Sequence[str]) -> None:
 
 def live_incoming(connection: Connection) -> list[Record]:
     return list(connection.execute(select(I.id, I.size, I.storage_id).where(I.state.in_(LIVE_NUMBERS))).all())
+
+
+def old_incoming(connection: Connection, peer: int, before: float, after: str, limit: int) -> list[Record]:
+    """Live transfers from a peer that have not moved since, by id."""
+    query = select(incoming).where(I.peer_id == peer, I.state.in_(LIVE_NUMBERS), I.updated_at <= before, I.id > after)
+    return list(connection.execute(query.order_by(I.id).limit(limit)).all())

@@ -257,6 +257,24 @@ class Outbox:
 
         self._site.decisions.run(decide)
 
+    # --- what the hypervisors find ---------------------------------------------------------
+
+    def settle(self, row: Record, event: Event, why: str) -> None:
+        """Apply to our side what the other side's state means."""
+        self._move([row], event, why if event in (Event.FAIL, Event.CANCEL) else "")
+
+    def tell_again(self, peer: PeerInfo, row: Record) -> None:
+        """The destination has missed what we said of a transfer."""
+        self._peers.call(peer, "checkin_update", (row.remote_id,), int(row.state), row.error)
+
+    def status(self, peer: PeerInfo, transfers: Sequence[str]) -> list[tuple[int, str]]:
+        """(state, '') of each of our transfers to this peer, (-1, '') where it is not known."""
+        self._peers.heard(peer.name)
+        with self._site.database.read() as connection:
+            rows = ledger.outgoing_rows(connection, transfers)
+        mine = [rows.get(transfer) for transfer in transfers]
+        return [(row.state, "") if row is not None and row.peer_id == peer.id else (-1, "") for row in mine]
+
     # --- what the destination says ---------------------------------------------------------
 
     def completed(self, peer: PeerInfo, items: Sequence[tuple[str, str, int, str, str]]) -> None:

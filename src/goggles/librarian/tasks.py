@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from goggles.clock import Clock
 from goggles.errors import GogglesError, NotFound
+from goggles.librarian.hypervisors import Hypervisors
 from goggles.librarian.inbox import Inbox
 from goggles.librarian.outbox import Limits, Outbox
 from goggles.librarian.peers import PeerInfo, Peers
@@ -30,6 +31,7 @@ class Tasks:
         self._peers = peers
         self._inbox = inbox
         self._outbox = outbox
+        self._hypervisors = Hypervisors(site, peers, inbox, outbox)
         self._limits = Limits()
         self._stopping = threading.Event()
         self._running = threading.Lock()
@@ -38,6 +40,8 @@ class Tasks:
             "consume_queue": lambda: self._each(lambda peer: self._outbox.consume(peer, self._limits)),
             "check_consumed_queue": lambda: self._each(lambda peer: self._outbox.check(peer, self._limits)),
             "receive_clone": self._receive,
+            "outgoing_transfer_hypervisor": lambda: self._each(lambda peer: self._hypervisors.outgoing(peer, 0.0)),
+            "incoming_transfer_hypervisor": lambda: self._each(lambda peer: self._hypervisors.incoming(peer, 0.0)),
         }
         self._thread = threading.Thread(target=self._run, name="librarian", daemon=True)
 
