@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -196,9 +197,20 @@ def test_a_script_ends_at_the_first_failure_where_that_is_wanted(vg: Program) ->
         ("mkdir /" + "x" * 256, "255 bytes"),
         ("mkdir /.goggles", "reserved"),
         ("!false", "ended with 1"),
+        ("ls | head", "no pipes"),
+        ("ls / > x", "no pipes"),
+        ("get /given -o nodir/", "make it first"),
+        ("get /given -f -o pipe", "not a regular file"),
+        ("get -r / -o 'my file.txt'", "is a file"),
+        ("put ~nosuchuser/x /", "can not be read"),
+        ("du /dir", "unrecognized arguments: /dir"),
+        ("lcd nosuch", "not a local directory"),
     ],
 )
 def test_what_goes_wrong_is_said_in_one_line(vg: Program, line: str, said: str) -> None:
+    if not (vg.local / "pipe").exists():
+        os.mkfifo(vg.local / "pipe")
+        assert vg("put 'my file.txt' /given")[0] == 0
     code, _, err = vg(line)
     assert code == 1
     assert said in err
@@ -232,3 +244,44 @@ def test_a_closed_pipe_ends_quietly(vg: Program) -> None:
         assert process.stderr is not None
         process.stdout.close()
         assert b"Traceback" not in process.stderr.read()
+
+
+def test_a_link_is_followed_and_nothing_but_files_is_replaced(vg: Program) -> None:
+    (vg.local / "aim").write_text("old")
+    (vg.local / "link").symlink_to("aim")
+    (vg.local / "dangling").symlink_to("nowhere-yet")
+    assert vg("put 'my file.txt' /linked", "get -f /linked -o link", "get /linked -o dangling")[0] == 0
+    assert (vg.local / "aim").read_text() == (vg.local / "nowhere-yet").read_text() == "hello\n"
+    assert (vg.local / "link").is_symlink()
+    os.mkfifo(vg.local / "fifo")
+    code, _, err = vg("get -f /linked -o fifo")
+    assert (code, (vg.local / "fifo").is_fifo()) == (1, True)
+    assert "not a regular file" in err
+
+
+def test_the_longest_names_come_back(vg: Program) -> None:
+    name = "日" * 85
+    (vg.local / name).write_text("long")
+    assert vg(f"put {name} /{name}", f"get -f /{name}")[0] == 0
+
+
+def test_a_full_or_closed_output_is_an_error_in_words(vg: Program) -> None:
+    words = [sys.executable, "-m", "goggles.cli.client", *vg._flags, "-c", "ls /"]
+    environment = {**os.environ, "PYTHONPATH": SOURCE}
+    for redirect in (">/dev/full", ">&-"):
+        line = ["/bin/sh", "-c", f"{shlex.join(words)} {redirect}"]
+        done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+        assert not [word for word in ("Traceback", "internal", "unknown reason") if word in done.stderr]
+
+
+def test_a_tilde_that_is_nobodys_home_is_a_name(vg: Program) -> None:
+    assert vg("put ~tilde /x")[0] == 1
+    (vg.local / "~tilde").write_text("a name")
+    assert vg("put ~tilde /tilde-name", "cat /tilde-name")[1] == "a name"
+
+
+def test_habits_of_other_shells_work(vg: Program) -> None:
+    code, out, err = vg("mkdir /habits", "put 'my file.txt' /habits/x", "ls -1 /habits", "ls -la /habits", "du -h", "?")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == "x"
+    assert "usage" in out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from goggles.wire.dial import Address, Dialer
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the shell; the exit code: 1 where a command failed."""
 
+    _need_streams()
+
     def program() -> int:
         settings = parse("client", argv)
         local = Path(settings.local)
@@ -27,6 +30,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _serve(settings, session, local)
 
     return run("vg", program)
+
+
+def _need_streams() -> None:
+    """Whoever started us may have closed them (`vg ... >&-`)."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - until the end of the program
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115 - the same
 
 
 def _session(settings: ClientSettings) -> Session:

@@ -9,23 +9,33 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from goggles import version
 from goggles.cli.arguments import run
 from goggles.clock import SystemClock
-from goggles.errors import SettingsError
+from goggles.errors import DatabaseError, SettingsError
 from goggles.nameserver import restoretree
 from goggles.storage.vault import Vault
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one tool; the exit code."""
-    options = _parser().parse_args(argv)
-    return run("goggles", lambda: int(options.tool(options)))
+
+    def program() -> int:
+        options = _parser().parse_args(argv)
+        return int(options.tool(options))
+
+    return run("goggles", program)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(message, f"{self.prog} --help tells more")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="goggles", description="Tools for whoever runs a site.")
+    parser = _Parser(prog="goggles", description="Tools for whoever runs a site.")
     parser.add_argument("--version", action="version", version=version.__version__)
     tools = parser.add_subparsers(required=True, metavar="TOOL")
     restore = tools.add_parser("restoretree", help="make a tree.json from the folders of stopped storages")
@@ -33,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     restore.add_argument(
         "--treejson", type=Path, default=Path("tree.json"), help="where to write it (default: %(default)s)"
     )
+    restore.add_argument("--force", action="store_true", help="overwrite a tree.json that is there")
     restore.set_defaults(tool=_restoretree)
     check = tools.add_parser("fsck", help="compare the database of a stopped site with the folders of its storages")
     check.add_argument("folders", nargs="+", metavar="NAME=FOLDER", help="a storage's name and its --rootpath")
@@ -42,6 +53,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _restoretree(options: argparse.Namespace) -> int:
+    if options.treejson.exists() and not options.force:
+        raise SettingsError(f"{options.treejson} exists already", "--force overwrites it; --treejson names another")
     vaults = [Vault.open(_existing(folder), 1 << 62, SystemClock()) for folder in options.folders]
     try:
         inventories = [[held for batch in vault.walk() for held in batch] for vault in vaults]
@@ -60,6 +73,23 @@ def _restoretree(options: argparse.Namespace) -> int:
     return 0
 
 
+def _need_stopped(database: str, roots: dict[str, Path]) -> None:
+    """What runs changes while it is looked at: disagreements would be found, or missed."""
+    from goggles.meta.database import Database
+
+    if "://" not in database and not Path(database).exists():
+        raise SettingsError(f"there is no database {database}", "give the --database of the nameserver")
+    opened = Database.open(database)
+    try:
+        opened.lease().release()
+    except DatabaseError as error:
+        raise SettingsError(f"the site is running ({error.message})", "stop its nameserver first") from error
+    finally:
+        opened.close()
+    for root in roots.values():
+        Vault.open(root, 1 << 62, SystemClock()).close()
+
+
 def _existing(folder: Path) -> Path:
     if not folder.is_dir():
         raise SettingsError(f"there is no folder {folder}", "give the --rootpath of a stopped storage")
@@ -75,6 +105,7 @@ def _fsck(options: argparse.Namespace) -> int:
         if not equals:
             raise SettingsError(f"{item!r} is not NAME=FOLDER", "for example: alice=storages/alice")
         roots[name] = _existing(Path(folder))
+    _need_stopped(options.database, roots)
     problems = fsck(options.database, roots)
     for problem in problems:
         print(problem)

@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 class Runs(Protocol):
     """A server."""
 
+    trouble: bool  # something could not be done at the stop
+
     @property
     def port(self) -> int: ...
 
@@ -42,4 +44,4 @@ def serve(server: Runs, drain: float = 5.0) -> int:
     while not stop.wait(3600):
         pass
     server.stop(drain)
-    return 0
+    return 1 if server.trouble else 0

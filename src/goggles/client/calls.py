@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from goggles.errors import CertificateError, ConnectionLost, DeadlinePassed, Overloaded, Unavailable
+from goggles.errors import BadRequest, CertificateError, ConnectionLost, DeadlinePassed, Overloaded, Unavailable
 from goggles.roles import Role
 from goggles.wire.dial import Address, Dialer, Peer
 
@@ -89,6 +89,8 @@ class Calls:
 
     def _take(self) -> Peer:
         with self._lock:
+            if self._closed:
+                raise BadRequest("this session was closed", "connect again")
             while self._idle:
                 peer = self._idle.pop()
                 if not peer.closed:

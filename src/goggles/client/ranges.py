@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from goggles.client.receiving import stream
+from goggles.client.receiving import Complain, stream
 from goggles.contracts.data import ReadTicket
 from goggles.wire.links import Links
 
@@ -13,9 +13,10 @@ from goggles.wire.links import Links
 class RangeReader(io.RawIOBase):
     """A file of the tree as Python's own raw file."""
 
-    def __init__(self, links: Links, ticket: ReadTicket) -> None:
+    def __init__(self, links: Links, ticket: ReadTicket, complain: Complain) -> None:
         self._links = links
         self._ticket = ticket
+        self._complain = complain
         self._place = 0
 
     def readable(self) -> bool:
@@ -37,7 +38,7 @@ class RangeReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
         have = 0
-        for chunk in stream(self._links, self._ticket, self._place, len(view)):
+        for chunk in stream(self._links, self._ticket, self._place, len(view), self._complain):
             view[have : have + len(chunk)] = chunk
             have += len(chunk)
         self._place += have

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import secrets
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,11 +41,14 @@ Complain = Callable[[ReadTicket, str], None]  # (ticket, storage): its bytes wer
 
 
 class Target:
-    """A local file in the making: bytes go to a hidden name beside it, `finish` renames."""
+    """A local file in the making: bytes go to a hidden name beside it, `finish` renames.
+
+    A symbolic link is followed; what is neither a file nor missing is refused, never replaced."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._hidden = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.goggles")
+        self.path = path = Path(os.path.realpath(path))
+        need_regular(path)
+        self._hidden = path.with_name(f".{secrets.token_hex(8)}.goggles")
         try:
             self.file: BinaryIO = open(self._hidden, "xb", buffering=0)  # noqa: SIM115 - closed by finish or drop
         except OSError as error:
@@ -77,6 +81,18 @@ class Target:
             os.unlink(self._hidden)
 
 
+def need_regular(path: Path) -> None:
+    """Raise where something stands at `path` that is no regular file."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise local_error(error, path) from error
+    if not stat.S_ISREG(mode):
+        raise LocalFileError(f"{show(str(path))} is not a regular file", "cat writes to devices and pipes")
+
+
 def may_write(path: Path, overwrite: bool) -> None:
     """Raise where a file can not be written to `path`, or may not without `overwrite`."""
     try:
@@ -85,6 +101,7 @@ def may_write(path: Path, overwrite: bool) -> None:
         raise local_error(error, path) from error
     if is_dir:
         raise LocalFileError(f"{show(str(path))} is a directory", "name the file")
+    need_regular(path)
     if is_there and not overwrite:
         raise AlreadyExists(f"{show(str(path))} exists already", "get -f overwrites it")
 
@@ -198,21 +215,32 @@ def _gone(problem: GogglesError, ticket: ReadTicket) -> GogglesError:
     return Stale(f"{ticket.path} could not be read: {problem.message}", problem.hint)
 
 
-def stream(links: Links, ticket: ReadTicket, offset: int, length: int) -> Iterator[bytes]:
-    """The bytes of a range, chunk by chunk; a storage that fails gives way to the next at the same offset."""
-    end = min(ticket.size, offset + length)
+def stream(links: Links, ticket: ReadTicket, offset: int, length: int, complain: Complain) -> Iterator[bytes]:
+    """The bytes of a range, chunk by chunk; a storage that fails gives way to the next at the same offset.
+
+    Of a whole file the digest is compared behind the last chunk: ChecksumMismatch where it is wrong."""
+    end, whole = min(ticket.size, offset + length), offset == 0 and length >= ticket.size
+    digest, used = hashlib.sha256(), list[str]()
     problem: GogglesError = Unavailable(f"no storage that is up holds {ticket.path}")
     for hop in ticket.hops:
         try:
             for chunk in _range(links, hop, offset, end - offset):
                 offset += len(chunk)
+                used += [hop.name] if hop.name not in used else []
+                digest.update(chunk)
                 yield chunk
             if offset >= end:
-                return
+                break
         except GogglesError as error:
             problem = error
     if offset < end:
         raise problem
+    if whole and digest.hexdigest() != ticket.hash:
+        for name in used:
+            complain(ticket, name)
+        raise ChecksumMismatch(
+            f"{ticket.path} was read with wrong bytes from {', '.join(used)}", "they were reported; read it again"
+        )
 
 
 def _range(links: Links, hop: Hop, offset: int, length: int) -> Iterator[bytes]:

@@ -32,6 +32,7 @@ from goggles.contracts.data import Committed, ReadTicket, WriteTicket
 from goggles.contracts.records import DirInfo, Entry, FileInfo, SiteInfo, StorageInfo, entry_from_wire
 from goggles.errors import (
     AlreadyExists,
+    BadRequest,
     ChecksumMismatch,
     GogglesError,
     IsADirectory,
@@ -264,6 +265,8 @@ class Session:
 
     def write(self, path: str, data: bytes) -> Committed:
         """Write `data` to `path`."""
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise BadRequest(f"write takes bytes, not {type(data).__name__}", "encode text first: text.encode()")
         with tempfile.NamedTemporaryFile(prefix="goggles-") as file:
             file.write(data)
             file.flush()
@@ -346,13 +349,15 @@ class Session:
 
     def read(self, path: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """The bytes of a file, or of a range of it, in chunks of up to 1 MiB; whole files are verified."""
+        if offset < 0 or (length is not None and length < 0):
+            raise BadRequest(f"{length} bytes at {offset} are no range", "both count from 0")
         ticket = ReadTicket.from_wire(self._calls("open_read", parse(path)))
-        return stream(self._links, ticket, offset, WHOLE if length is None else length)
+        return stream(self._links, ticket, offset, WHOLE if length is None else length, self.complain)
 
     def open(self, path: str) -> BinaryIO:
         """A file object for reading, with seek; each read asks for its range."""
         ticket = ReadTicket.from_wire(self._calls("open_read", parse(path)))
-        return io.BufferedReader(RangeReader(self._links, ticket), buffer_size=1 << 20)
+        return io.BufferedReader(RangeReader(self._links, ticket, self.complain), buffer_size=1 << 20)
 
     # --- administration --------------------------------------------------------------------
 
@@ -371,6 +376,18 @@ class Session:
     def drain(self, name: str, on: bool = True) -> None:
         """Empty a storage for retirement, or use it again."""
         self._calls("drain", str(name), on)
+
+    def accounts(self) -> list[tuple[str, str]]:
+        """(name, level) of all accounts."""
+        return [(name, level) for name, level in self._calls("accounts")]
+
+    def set_account(self, name: str, level: str) -> None:
+        """Lower what the holder of a certificate of this name may do; '' removes the account."""
+        self._calls("set_account", str(name), str(level))
+
+    def export_tree(self) -> str:
+        """Write the tree to the nameserver's --treejson file now; its path there."""
+        return str(self._calls("export_tree"))
 
     def mkdirs(self, paths: list[DfsPath]) -> list[Any]:
         """Make many directories; for each True or (code, message, hint)."""

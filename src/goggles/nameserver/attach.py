@@ -149,7 +149,7 @@ class Attachment:
         node.beat = site.clock.monotonic()
         site.roster.open_session(node, session)
         known = hello.epoch == 0 or site.database.knows_epoch(hello.epoch, hello.epoch_token)
-        tally = Tally(epoch_known=known, accepted=node.name in self._accepted)
+        tally = Tally(epoch_known=known, accepted=node.name in self._accepted, newcomer=hello.epoch == 0)
         self._checks[session] = Check(tally, adopt=self._accepted.get(node.name, False))
 
     # --- steps 2 and 3 ---------------------------------------------------------------------
@@ -187,7 +187,7 @@ class Attachment:
             if check.moves != moves and check.rounds < MAX_ROUNDS:
                 # What is renamed under a walk may be missed by it; what any walk has seen counts as there.
                 check.moves, check.rounds = moves, check.rounds + 1
-                check.tally = Tally(check.tally.epoch_known, check.tally.accepted)
+                check.tally = Tally(check.tally.epoch_known, check.tally.accepted, check.tally.newcomer)
                 return "again", ""
             why = check.tally.suspicion()
             if not why:

@@ -69,6 +69,7 @@ class Tally:
 
     epoch_known: bool
     accepted: bool = False
+    newcomer: bool = False  # its folder has never been active in a site
     files: int = 0
     size: int = 0
     unknown_files: int = 0
@@ -93,6 +94,8 @@ class Tally:
         """Why nothing may be quarantined now; empty where it may."""
         if self.accepted:
             return ""
+        if self.newcomer and self.unknown_files:
+            return f"its folder had {self.unknown_files} files in it before it came to this site"
         if not self.epoch_known and self.condemned:
             return f"the database is older than the one it saw last, and does not know {self.condemned} of its files"
         too_many = self.unknown_files > SHARE * self.files or self.unknown_size > SHARE * self.size

@@ -15,14 +15,14 @@ from goggles.contracts import orders
 from goggles.contracts.data import MAX_COPIES
 from goggles.contracts.records import DIRECTORY, FILE, DirInfo, FileInfo, SiteInfo, StorageInfo, Value
 from goggles.contracts.records import Entry as EntryInfo
-from goggles.errors import BadRequest, NotADirectory
+from goggles.errors import BadRequest, IsADirectory, NotADirectory
 from goggles.nameserver.decisions import Transaction
 from goggles.nameserver.entry import Entry
 from goggles.nameserver.replication import Standing
 from goggles.nameserver.site import Site
 from goggles.nameserver.states import NodeState
 from goggles.nameserver.tree import Tree
-from goggles.paths import DfsPath, join, parse
+from goggles.paths import DfsPath, join, parse, split
 
 MAX_LISTING = 10_000
 SETREP_PAGE = 500
@@ -59,6 +59,15 @@ class Namespace:
     def find(self, path: str) -> Entry | None:
         with self._site.look() as tree:
             return tree.find(parse(path))
+
+    def may_be_file(self, path: str) -> None:
+        """Raise unless a file could be written to `path`."""
+        wanted = parse(path)
+        with self._site.look() as tree:
+            tree.need_dir(split(wanted)[0])
+            there = tree.find(wanted)
+        if there is not None and there.is_dir:
+            raise IsADirectory(f"{wanted} is a directory", "give the file a name of its own")
 
     def names(self, path: str, after: str = "", limit: int = MAX_LISTING) -> tuple[str, ...]:
         with self._site.look() as tree:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from goggles.clock import Clock, SystemClock
-from goggles.errors import Conflict, GogglesError
+from goggles.errors import CertificateError, GogglesError, SettingsError
 from goggles.meta.database import Database
 from goggles.nameserver import treejson
 from goggles.nameserver.accounts import Accounts
@@ -56,10 +56,12 @@ class Nameserver:
         self._settings = settings
         self._clock = clock or SystemClock()
         self._stopped = threading.Event()
+        self.trouble = False  # something could not be done at the stop
         self._contexts = Contexts(
             PkiFiles(settings.ca_cert, settings.certfile, settings.keyfile, peer_ca=settings.peer_ca)
         )
         _check_role(self._contexts.identity)
+        _check_places(settings)
         self._database = Database.open(settings.database)
         try:
             self._lease = self._database.lease(wait=settings.standby, stop=self._stopped)
@@ -138,6 +140,7 @@ class Nameserver:
         try:
             self.export_tree()
         except GogglesError as error:
+            self.trouble = True
             log.error("the tree could not be exported: %s", error)
         self._lease.release()
         self._database.close()
@@ -168,9 +171,16 @@ class Nameserver:
                 os._exit(1)
 
 
+def _check_places(settings: NameserverSettings) -> None:
+    """What will be written at the end must be possible now."""
+    target = settings.treejson
+    if target is not None and not Path(target).absolute().parent.is_dir():
+        raise SettingsError(f"there is no folder for --treejson {target}", "make it first")
+
+
 def _check_role(identity: Identity) -> None:
     if identity.role is not Role.NAMESERVER:
-        raise Conflict(
+        raise CertificateError(
             f"the nameserver was given the certificate of {identity}",
             "issue one: make -C certs peer NAME=nameserver ROLE=nameserver HOSTS=...",
         )

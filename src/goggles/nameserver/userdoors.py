@@ -9,7 +9,7 @@ from __future__ import annotations
 from goggles import version
 from goggles.contracts.data import Committed
 from goggles.contracts.records import Pairs, Value
-from goggles.errors import LimitExceeded
+from goggles.errors import BadRequest, LimitExceeded
 from goggles.nameserver.doors import Doors, Owners, bounded, each, item_answer, pair, request_id, triple
 from goggles.nameserver.namespace import MAX_LISTING
 from goggles.paths import parse
@@ -107,7 +107,9 @@ class UserDoors(Doors):
     @exposed(*USERS, level=Level.READONLY)
     def availableStorages(self, path: str, size: int) -> tuple[Pairs, ...]:
         """The storages that could take a file of `size` bytes now, those with the most room first."""
-        parse(path)
+        if size < 0:
+            raise BadRequest(f"a file can not have {size} bytes")
+        self._names.may_be_file(path)
         roster = self._owners.site.roster
         fit = sorted((c for c in roster.candidates() if c.free >= size), key=lambda c: -c.free)
         return tuple(roster.get(c.id).info().to_wire() for c in fit)

@@ -12,7 +12,7 @@ import threading
 
 from goggles.clock import Clock, SystemClock
 from goggles.contracts.orders import Order
-from goggles.errors import Conflict
+from goggles.errors import CertificateError
 from goggles.pki.context import Contexts, PkiFiles
 from goggles.pki.identity import Identity
 from goggles.roles import DEFAULT, Level, Role
@@ -41,6 +41,7 @@ class Storage:
         self._settings = settings
         self._clock = clock or SystemClock()
         self._stopped = False
+        self.trouble = False
         self._stopping = threading.Event()
         self._contexts = Contexts(
             PkiFiles(settings.ca_cert, settings.certfile, settings.keyfile, peer_ca=settings.peer_ca)
@@ -155,7 +156,7 @@ def facilities_of(settings: StorageSettings) -> dict[str, dict[str, str]]:
 
 def _check_name(name: str, identity: Identity) -> None:
     if identity.role is not Role.STORAGE or identity.name != name:
-        raise Conflict(
+        raise CertificateError(
             f"storage {name!r} was given the certificate of {identity}",
             f"issue one: make -C certs peer NAME={name} ROLE=storage HOSTS=...",
         )

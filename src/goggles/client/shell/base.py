@@ -89,9 +89,7 @@ class Base:
 
     def local_path(self, word: str) -> Path:
         """A path of this machine, as typed."""
-        path = Path(word)
-        if _at_home(word):
-            path = path.expanduser()
+        path = Path(os.path.expanduser(word) if _at_home(word) else word)
         return path if path.is_absolute() else self.local / path
 
     def local_paths(self, words: Sequence[str]) -> list[Path]:
@@ -170,6 +168,7 @@ class Base:
         try:
             return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
         except EOFError:
+            self.out.print()
             return False
         finally:
             self.asking = False

@@ -49,7 +49,7 @@ class _Parser(argparse.ArgumentParser):
     """argparse that raises where it would end the program."""
 
     def error(self, message: str) -> NoReturn:
-        raise BadRequest(f"{self.prog}: {message}", f"see: help {self.prog}")
+        raise BadRequest(f"{self.prog}: {message.replace(': -- ', ': ', 1)}", f"see: help {self.prog}")
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         raise BadRequest(message or f"see: help {self.prog}")

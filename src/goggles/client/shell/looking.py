@@ -28,6 +28,9 @@ class Looking(Base):
         flag("-l", help="also copies, generation, time, uploader"),
         flag("-R", help="with everything below"),
         flag("-d", help="the directory itself, not what is in it"),
+        flag("-a", help="also names that begin with a dot (as without it)"),
+        flag("-1", help="names only, one a line"),
+        flag("-h", help="sizes for people (as without it)"),
         EXACT,
     )
     def do_ls(self, options: Namespace) -> None:
@@ -41,7 +44,9 @@ class Looking(Base):
                 entries += self.session.find(path)
             else:
                 entries += self.session.ls(path)
-        text = render.listing(entries, options.l, options.bytes, whole=options.R) if entries else ""
+        text: object = render.listing(entries, options.l, options.bytes, whole=options.R) if entries else ""
+        if vars(options)["1"]:
+            text = "\n".join(safe(entry.path if options.R else entry.path.rpartition("/")[2]) for entry in entries)
         self.show(options, [dict(entry.to_wire()) for entry in entries], text)
 
     @takes(Argument("path", REMOTE, "+"))
@@ -83,15 +88,20 @@ class Looking(Base):
 
     @takes(Argument("path", REMOTE, "+"))
     def do_cat(self, options: Namespace) -> None:
-        """Write files to standard output, byte for byte."""
+        """Write files to standard output, byte for byte (also with --json)."""
+        last = b"\n"
         for path in self.paths(options.path):
             for chunk in self.session.read(path):
                 if self.cancel.is_set():
                     raise Cancelled("cat was cancelled")
                 sys.stdout.buffer.write(chunk)
+                last = chunk[-1:] or last
             sys.stdout.buffer.flush()
+        if self.interactive and last != b"\n":
+            sys.stdout.write("\n")  # or the prompt would be drawn over the last line
+            sys.stdout.flush()
 
-    @takes(EXACT)
+    @takes(EXACT, flag("-h", help="sizes for people (as without it)"))
     def do_du(self, options: Namespace) -> None:
         """The storages: name, address, free, capacity, used, state; and the totals of the site."""
         site, storages = self.session.du()
@@ -104,7 +114,7 @@ class Looking(Base):
                     f"{info.name} is held: {safe(info.held_because)}; accept {info.name}, or restoretree {info.name}"
                 )
 
-    @takes(EXACT)
+    @takes(EXACT, flag("-h", help="sizes for people (as without it)"))
     def do_df(self, options: Namespace) -> None:
         """Free room, in short."""
         _, storages = self.session.du()

@@ -30,10 +30,11 @@ from goggles.client.shell.completion import ShellCompleter
 from goggles.client.shell.grammar import COMMAND, Argument, grammars, takes
 from goggles.client.shell.looking import Looking
 from goggles.client.shell.moving import Moving
-from goggles.errors import BadRequest, Cancelled, GogglesError, InternalError
+from goggles.errors import BadRequest, Cancelled, GogglesError, InternalError, LocalFileError
 
 log = logging.getLogger(__name__)
 
+FOREIGN = frozenset({"|", ";", "&&", "||", ">", ">>", "<", "&"})
 USAGE = """\
 verbose-goggles: one safe tree of files over a handful of hosts.
 
@@ -102,6 +103,10 @@ class Shell(Looking, Changing, Moving):
         except GogglesError as error:
             self.complain(error)
             return error.exit_code
+        except OSError as error:
+            where = words.safe(str(error.filename)) if error.filename else "the output"
+            self.complain(LocalFileError(f"{where}: {error.strerror or error}"))
+            return LocalFileError.exit_code
         except KeyboardInterrupt:
             self.complain(Cancelled("cancelled"))
             return Cancelled.exit_code
@@ -117,10 +122,14 @@ class Shell(Looking, Changing, Moving):
         text = line.strip()
         if not text or text.startswith("#"):
             return
+        if text.startswith("?"):
+            text = f"help {text[1:]}"
         if text.startswith("!"):
             self._local_command(text[1:])
             return
         name, *rest = words.split(text)
+        if any(word in FOREIGN and word.bare for word in rest):
+            raise BadRequest("this shell has no pipes and no redirection", 'in yours: vg -c "ls /" | head')
         self.line_json = "--json" in rest
         grammar = self.commands.get(name)
         if grammar is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
 from pathlib import Path
 
@@ -42,10 +43,14 @@ class Moving(Base):
         return self.paths(words), self.local
 
     def _get(self, source: DfsPath, target: Path, options: Namespace) -> None:
+        if (options.o or "").endswith("/") and not target.is_dir():
+            raise LocalFileError(f"{show(str(target))} is not a local directory", "make it first, or leave out the /")
         place = target / (split(source)[1] or "root") if target.is_dir() else target
         if self.session.isdir(source):
             if not options.r:
                 raise IsADirectory(f"{source} is a directory", "get -r takes directories")
+            if place.exists() and not place.is_dir():
+                raise LocalFileError(f"{show(str(place))} is a file", "a directory can not be written over it")
             with self.progress() as bar:
                 summary = self.session.get_tree(source, place, overwrite=options.f, progress=bar, cancel=self.cancel)
             self.summarize(options, summary, "got")
@@ -121,10 +126,10 @@ class Moving(Base):
         """The current local directory."""
         self.show(options, str(self.local.resolve()), safe(str(self.local.resolve())))
 
-    @takes(Argument("path", LOCAL))
+    @takes(Argument("path", LOCAL, "?"))
     def do_lcd(self, options: Namespace) -> None:
-        """Change the current local directory."""
-        folder = self.local_path(options.path)
-        if not folder.is_dir():
-            raise LocalFileError(f"{show(str(folder))} is not a local directory")
+        """Change the current local directory; `lcd` alone goes home."""
+        folder = self.local_path(options.path or str(Path.home()))
+        if not folder.is_dir() or not os.access(folder, os.X_OK):
+            raise LocalFileError(f"{show(str(folder))} is not a local directory that can be entered")
         self.local = folder.resolve()

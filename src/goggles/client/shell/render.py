@@ -129,6 +129,9 @@ def details(entry: Entry) -> str:
             ("source", safe(entry.source)),
         ]
     else:
-        pairs += [("entries", entry.entries), ("copies", entry.copies or "as in the directory above")]
+        pairs += [
+            ("entries", entry.entries),
+            ("copies", entry.copies or ("as the site has it" if entry.path == "/" else "as in the directory above")),
+        ]
     pairs += [("created", when(entry.created)), ("modified", when(entry.modified))]
     return "\n".join(f"{key:<11} {value}" for key, value in pairs)

@@ -17,10 +17,11 @@ _SPECIAL = re.compile(r"([\s\\'\"*?\[\]#!;&|<>$()])")
 
 class Word(str):
     """A word of a line.  `pattern` is what it matches where it has bare wildcards, else ''; `home`: it begins with
-    a bare ~."""
+    a bare ~; `bare`: nothing in it was quoted or escaped."""
 
     pattern: str = ""
     home: bool = False
+    bare: bool = True
 
 
 @dataclass(slots=True)
@@ -33,11 +34,12 @@ class Piece:
     wild: bool
     open_quote: str
     home: bool = False
+    bare: bool = True
 
     def word(self) -> Word:
         made = Word(self.text)
         made.pattern = self.pattern if self.wild else ""
-        made.home = self.home
+        made.home, made.bare = self.home, self.bare
         return made
 
 
@@ -67,9 +69,10 @@ def scan(line: str) -> list[Piece]:
         elif char == piece.open_quote:
             piece.open_quote = ""
         elif char in "'\"" and not piece.open_quote:
-            piece.open_quote = char
+            piece.open_quote, piece.bare = char, False
         elif char == "\\" and _escapes(piece.open_quote, line[place + 1 : place + 2]):
             place += 1
+            piece.bare = False
             _add(piece, line[place], literal=True)
         else:
             _add(piece, char, literal=bool(piece.open_quote))
