@@ -192,6 +192,24 @@ def test_a_few_foreign_files_are_put_aside_and_kept(cluster: Factory) -> None:
     assert sorted(fs.listdir("/")) == ["d"]
 
 
+def test_one_file_in_the_folder_of_a_new_storage_holds_it(cluster: Factory) -> None:
+    """It may be somebody's thesis: what lay there before the site came is taken by nobody without being asked."""
+    site = cluster("alice", "bob", started=False)
+    site.root("alice").mkdir(parents=True)
+    (site.root("alice") / "thesis").write_bytes(b"years of work")
+    site.start_nameserver()
+    for name in site.names:
+        site.start_storage(name)
+    wait_until("alice is held", lambda: site.states() == {"alice": "held", "bob": "active"}, 20)
+    site.storages["alice"].kill()
+    site.start_storage("alice")
+    wait_until("alice is held again", lambda: site.states() == {"alice": "held", "bob": "active"}, 20)
+    assert on_disk(site, "alice") == {"/thesis"}
+    site.connect().restoretree("alice")
+    site.wait_active(site.names, 20)
+    assert content(site.connect(), "/thesis") == b"years of work"
+
+
 def test_many_foreign_files_hold_the_storage_and_stay_where_they_are(cluster: Factory) -> None:
     site = cluster("alice", "bob", started=False)
     site.root("alice").mkdir(parents=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from goggles.client.session import Session
-from goggles.errors import GogglesError, NoSpace, Unavailable
+from goggles.errors import ChecksumMismatch, GogglesError, NoSpace, Unavailable
 from goggles.roles import Role
 from goggles.testing.cluster import Cluster, wait_until
 
@@ -328,6 +328,19 @@ def test_a_flipped_byte_is_read_around_reported_and_made_good(cluster: Factory, 
     wait_until("the bad copy quarantined", quarantined, 20)
     wait_until("made anew", lambda: len(holders(site, "/file")) == 2, 20)
     assert all((site.root(name) / "file").read_bytes() == data for name in holders(site, "/file"))
+
+
+def test_reading_a_whole_file_compares_its_digest_and_a_bad_copy_is_reported(cluster: Factory) -> None:
+    site = cluster("alice", "bob")
+    fs = site.connect()
+    data = os.urandom(3 * MIB)
+    fs.write("/file", data)
+    site.wait_settled(20)
+    for name in ("alice", "bob"):
+        flip(site.root(name) / "file")
+    with pytest.raises(ChecksumMismatch, match="wrong bytes"):
+        b"".join(fs.read("/file"))
+    wait_until("reported", lambda: len(holders(site, "/file")) < 2, 20)
 
 
 def test_verify_tells_the_bad_copy_from_the_good(cluster: Factory) -> None:

@@ -53,6 +53,10 @@ class Network:
             authenticator = f"{here}:{PASSWORD.format(here, there)}"
             self.admin(here, "add_librarian", there, "https://localhost", self.sites[there].port, authenticator)
 
+    def run(self, site: str, task: str) -> int:
+        """Run a background task of a site now."""
+        return int(self.admin(site, "run_task", task))
+
     def wait_arrived(self, site: str, paths: Sequence[str], seconds: float = 60.0) -> None:
         """Return when a site has all these files."""
         with self.sites[site].connect() as session:
