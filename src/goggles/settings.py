@@ -110,6 +110,7 @@ PORT = count(0, 65_535)
 SIZE = Kind(
     "a size in bytes from 1 up, as 1048576, 1MiB, 10G or 2T", lambda t: _between(size(t), 1, 1 << 60), (int, str)
 )
+RATE = Kind("bytes a second, as 500K or 10M; 0: no limit", lambda t: _between(size(t), 0, 1 << 50), (int, str))
 SWITCH = Kind("yes or no", _yes_no, (bool,))
 LINES = Kind("a list of texts", lambda text: tuple(text.split("\n")), (list,))
 PATHS = Kind("paths with : between them", lambda text: tuple(Path(part) for part in text.split(":") if part))
@@ -215,7 +216,7 @@ class NameserverSettings(_Server):
     )
     librarian_keyfile: Path | None = _setting("its private key", PATH, None)
     encryption_key_file: Path = _setting("key for the passwords of peers; made at first use", PATH, Path("goggles.key"))
-    push_rate: int = _setting("bytes a second that one file is pushed to another site with; 0: no limit", SIZE, 0)
+    push_rate: int = _setting("bytes a second that one file is pushed to another site with; 0: no limit", RATE, 0)
     max_connections: int = _setting("connections that are served at the same time", count(1, 65_536), 2_000)
 
 
