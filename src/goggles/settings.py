@@ -243,6 +243,7 @@ class StorageSettings(_Server, _Caller):
     quarantine_days: float = _setting("days for which quarantined files are kept", seconds(), 7.0)
     ssh_host: str = _setting("host name under which other sites reach this storage by ssh, for rsync", TEXT, "")
     ssh_root: str = _setting("where ssh users find the folder --rootpath (as a rule at its own path)", TEXT, "")
+    ssh_command: str = _setting("program that rsync reaches other sites with, and its options", TEXT, "ssh")
     shared_root: str = _setting("where other sites see the folder --rootpath in a shared file system", TEXT, "")
     push_local: tuple[Path, ...] = _setting("folders of other sites that files may be copied into, A:B:...", PATHS, ())
 

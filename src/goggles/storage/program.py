@@ -96,7 +96,7 @@ class Storage:
             self.vault, self._links, self._notifier.notify, self.attachment.report, self.attachment.recheck
         )
 
-        pusher = Pusher(self.vault, dialer, settings.push_local, self._clock, self._stopping)
+        pusher = Pusher(self.vault, dialer, settings.push_local, settings.ssh_command, self._clock, self._stopping)
         self._transfers = Transfers(self.vault, pusher, self.attachment.report)
 
     def _aside(self, order: Order) -> None:

@@ -26,7 +26,7 @@ from goggles.wire.data import CHUNK, Buffer, DataLink, Kind
 from goggles.wire.dial import Address, Dialer
 
 HOST = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._-]*@)?[A-Za-z0-9_][A-Za-z0-9._-]*\Z")
-SSH = "ssh -o BatchMode=yes -o ConnectTimeout=20 -o ServerAliveInterval=15 -o ServerAliveCountMax=4"
+SSH = "-o BatchMode=yes -o ConnectTimeout=20 -o ServerAliveInterval=15 -o ServerAliveCountMax=4"
 
 
 class Pace:
@@ -50,14 +50,21 @@ class Pace:
 
 
 class Pusher:
-    """Carries out push orders.  `shared`: folders that local copies may be written below."""
+    """Carries out push orders.  `shared`: folders that local copies may be written below; `ssh`: for rsync."""
 
     def __init__(
-        self, vault: Vault, dialer: Dialer, shared: tuple[Path, ...], clock: Clock, stopping: threading.Event
+        self,
+        vault: Vault,
+        dialer: Dialer,
+        shared: tuple[Path, ...],
+        ssh: str,
+        clock: Clock,
+        stopping: threading.Event,
     ) -> None:
         self._vault = vault
         self._dialer = dialer
         self._shared = tuple(path.resolve() for path in shared)
+        self._ssh = f"{ssh} {SSH}"
         self._clock = clock
         self._stopping = stopping
         self._managers: dict[str, Callable[[PushOrder, FileIO], None]] = {
@@ -138,7 +145,7 @@ class Pusher:
             raise BadRequest(f"{job.host[:80]!r} is no name of a host for ssh")
         if not job.place.startswith("/") or any(not char.isprintable() for char in job.place):
             raise BadRequest(f"{show(job.place)} is no place for rsync")
-        command = ["rsync", "--append-verify", "--protect-args", "--timeout=60", f"--rsh={SSH}"]
+        command = ["rsync", "--append-verify", "--protect-args", "--timeout=60", f"--rsh={self._ssh}"]
         command += [f"--bwlimit={max(1, job.rate // 1024)}"] if job.rate else []
         source = f"/proc/self/fd/{file.fileno()}"
         self._run([*command, "--copy-links", source, f"{job.host}:{job.place}"], file.fileno())
