@@ -216,6 +216,7 @@ class NameserverSettings(_Server):
     )
     librarian_keyfile: Path | None = _setting("its private key", PATH, None)
     encryption_key_file: Path = _setting("key for the passwords of peers; made at first use", PATH, Path("goggles.key"))
+    background: Path | None = _setting("schedule of the librarian's background tasks, JSON or TOML", PATH, None)
     push_rate: int = _setting("bytes a second that one file is pushed to another site with; 0: no limit", RATE, 0)
     max_connections: int = _setting("connections that are served at the same time", count(1, 65_536), 2_000)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from goggles.librarian import schedule
 from goggles.librarian.admindoors import AdminDoors
 from goggles.librarian.doors import Desks, PeerDoors
 from goggles.librarian.inbox import Inbox
@@ -44,7 +45,8 @@ class Librarian:
         managers = Managers([make(site, self.peers, reports, settings.push_rate) for make in makers])
         outbox = Outbox(site, self.peers, managers)
         self.desks = Desks(self.peers, inbox, outbox, reports)
-        self.tasks = Tasks(site, self.peers, inbox, outbox)
+        plans = schedule.load(settings.background) if settings.background is not None else schedule.DEFAULT
+        self.tasks = Tasks(site, self.peers, inbox, outbox, plans)
         nameserver.service = self.service
         nameserver.companions.append(self)
 

@@ -1,77 +1,150 @@
-"""The background work of a librarian.
+"""The background work of a librarian: each task of the schedule at its time.
 
-Law: one task that fails stops no other, and no task runs twice at the same moment; what a task can not finish in its
-time it goes on with the next time.
+Law: one task that fails stops no other, and no task runs twice at the same moment.  A task works in pieces and stops
+between two of them when its soft timeout is over; what it has not finished it goes on with the next time.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from goggles.clock import Clock
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
 from goggles.errors import GogglesError, NotFound
 from goggles.librarian.hypervisors import Hypervisors
 from goggles.librarian.inbox import Inbox
 from goggles.librarian.outbox import Limits, Outbox
 from goggles.librarian.peers import PeerInfo, Peers
+from goggles.librarian.schedule import KINDS, SPELLINGS, Plan
 from goggles.nameserver.site import Site
 
 log = logging.getLogger(__name__)
-ROUND = 1.0  # seconds
-FILES_PER_RUN = 1_024
+DAY = 86_400.0
+THREADS = 8
+LONGEST = 3_600.0  # seconds that a task without a soft timeout may take in one go
+
+
+@dataclass(slots=True)
+class Run:
+    """How a task went the last time; times are seconds since 1970, UTC, 0 for never."""
+
+    began: float = 0.0
+    ended: float = 0.0
+    result: str = ""  # done, failed, late
+    message: str = ""
+    count: int = 0
 
 
 class Tasks:
-    """All tasks of this librarian; those that keep transfers going run by themselves."""
+    """The tasks of this librarian."""
 
-    def __init__(self, site: Site, peers: Peers, inbox: Inbox, outbox: Outbox) -> None:
-        self._clock: Clock = site.clock
+    def __init__(self, site: Site, peers: Peers, inbox: Inbox, outbox: Outbox, plans: Sequence[Plan]) -> None:
+        self._site = site
         self._peers = peers
         self._inbox = inbox
         self._outbox = outbox
         self._hypervisors = Hypervisors(site, peers, inbox, outbox)
-        self._limits = Limits()
+        self._plans = {plan.name: plan for plan in plans}
+        self._runs = {plan.name: Run() for plan in plans}
+        self._running = {plan.name: threading.Lock() for plan in plans}
         self._stopping = threading.Event()
-        self._running = threading.Lock()
-        self._tasks: dict[str, Callable[[], int]] = {
-            "send_clone": lambda: self._each(lambda peer: self._outbox.send(peer, self._limits, 0.0)),
-            "consume_queue": lambda: self._each(lambda peer: self._outbox.consume(peer, self._limits)),
-            "check_consumed_queue": lambda: self._each(lambda peer: self._outbox.check(peer, self._limits)),
-            "receive_clone": self._receive,
-            "outgoing_transfer_hypervisor": lambda: self._each(lambda peer: self._hypervisors.outgoing(peer, 0.0)),
-            "incoming_transfer_hypervisor": lambda: self._each(lambda peer: self._hypervisors.incoming(peer, 0.0)),
+        self._scheduler = BackgroundScheduler(
+            executors={"default": ThreadPoolExecutor(THREADS)},
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+            timezone="UTC",
+        )
+        self._kinds: dict[str, Callable[[Plan, Callable[[], bool]], int]] = {
+            "send_clone": self._send_clone,
+            "consume_queue": lambda _, __: self._each(lambda peer: self._outbox.consume(peer, Limits())),
+            "check_consumed_queue": lambda _, __: self._each(lambda peer: self._outbox.check(peer, Limits())),
+            "receive_clone": self._receive_clone,
+            "outgoing_transfer_hypervisor": lambda plan, _: self._each(
+                lambda peer: self._hypervisors.outgoing(peer, DAY * plan["age_in_days"])
+            ),
+            "incoming_transfer_hypervisor": lambda plan, _: self._each(
+                lambda peer: self._hypervisors.incoming(peer, DAY * plan["age_in_days"])
+            ),
         }
-        self._thread = threading.Thread(target=self._run, name="librarian", daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        for plan in self._plans.values():
+            self._scheduler.add_job(self._scheduled, "interval", (plan.name,), id=plan.name, seconds=plan.every)
+        self._scheduler.start()
 
     def stop(self) -> None:
         self._stopping.set()
-        self._thread.join(5.0)
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=True)
 
-    def names(self) -> list[str]:
-        return list(self._tasks)
+    def report(self) -> list[tuple[Plan, Run, float]]:
+        """Each task with its last run and when the next one is due (seconds since 1970, UTC; 0: not by itself)."""
+        found: list[tuple[Plan, Run, float]] = []
+        for name, plan in self._plans.items():
+            job = self._scheduler.get_job(name)
+            due = job.next_run_time.timestamp() if job is not None and job.next_run_time else 0.0
+            found.append((plan, self._runs[name], due))
+        return found
 
-    def run(self, name: str) -> int:
-        """Run a task now; how much it did."""
-        task = self._tasks.get(name.replace("recieve", "receive"))
-        if task is None:
-            raise NotFound(f"there is no task {name[:80]!r}", "there are " + ", ".join(self._tasks))
-        with self._running:
-            return task()
+    def run(self, word: str) -> int:
+        """Run a task, or all of a kind, now; how much they did.  Of a single task, raises what goes wrong."""
+        kind = SPELLINGS.get(word, word)
+        chosen = [plan for plan in self._plans.values() if plan.name == word or plan.kind == kind]
+        if not chosen and kind in KINDS:
+            chosen = self._unplanned(kind)
+        if not chosen:
+            there = ", ".join(self._plans) or "none"
+            raise NotFound(f"no task {word[:80]!r} is in the schedule", f"there are {there}; see --background")
+        if len(chosen) == 1 and chosen[0].name == word:
+            return self._work(chosen[0])
+        return sum(self._tried(plan) for plan in chosen)
 
-    def _run(self) -> None:
-        while not self._clock.wait(self._stopping, ROUND):
-            for name in ("consume_queue", "check_consumed_queue", "receive_clone"):
-                try:
-                    self.run(name)
-                except GogglesError as error:
-                    log.warning("%s: %s", name, error)
-                except Exception:
-                    log.exception("%s failed; it goes on the next time", name)
+    def _tried(self, plan: Plan) -> int:
+        try:
+            return self._work(plan)
+        except GogglesError as error:
+            log.warning("task %s: %s", plan.name, error)
+            return 0
+
+    def _unplanned(self, kind: str) -> list[Plan]:
+        """A kind of task that the schedule does not have, as it is by default; to be run once."""
+        values = {key: rule.default for key, rule in KINDS[kind].items()}
+        if kind != "send_clone":
+            return [Plan(kind, kind, 0.0, None, values)]
+        peers = [peer.name for peer in self._peers.all() if peer.enabled]
+        return [
+            Plan(kind, f"send_clone to {name}", 0.0, None, values | {"destination_librarian": name}) for name in peers
+        ]
+
+    # --- one run ---------------------------------------------------------------------------
+
+    def _scheduled(self, name: str) -> None:
+        try:
+            self._work(self._plans[name])
+        except GogglesError as error:
+            log.warning("task %s: %s", name, error)
+        except Exception:
+            log.exception("task %s failed; it runs again at its time", name)
+
+    def _work(self, plan: Plan) -> int:
+        run, clock = self._runs.setdefault(plan.name, Run()), self._site.clock
+        with self._running.setdefault(plan.name, threading.Lock()):
+            run.began, end = clock.now(), clock.monotonic() + (plan.soft_timeout or LONGEST)
+
+            def over() -> bool:
+                return self._stopping.is_set() or clock.monotonic() >= end
+
+            try:
+                run.count = self._kinds[plan.kind](plan, over)
+            except BaseException as error:
+                run.result, run.message, run.ended = "failed", str(error)[:500], clock.now()
+                raise
+            late = clock.monotonic() >= end
+            run.result, run.message, run.ended = "late" if late else "done", "", clock.now()
+        return run.count
 
     def _each(self, action: Callable[[PeerInfo], int]) -> int:
         """`action` for each peer that is enabled; one that fails spoils nothing for the others."""
@@ -85,8 +158,23 @@ class Tasks:
                 log.warning("librarian %s: %s", peer.name, error)
         return done
 
-    def _receive(self) -> int:
-        begun = self._inbox.receive(FILES_PER_RUN)
+    def _send_clone(self, plan: Plan, over: Callable[[], bool]) -> int:
+        peer = self._peers.need(plan["destination_librarian"])
+        if not peer.enabled:
+            log.info("task %s: transfers to librarian %s are disabled", plan.name, peer.name)
+            return 0
+        age = plan["age_in_days"]
+        since = 0.0 if age is None else self._site.clock.now() - DAY * age
+        done = 0
+        while not over():
+            sent = self._outbox.send(peer, Limits(batch=plan["send_batch_size"]), since)
+            done += sent
+            if not sent:
+                break
+        return done
+
+    def _receive_clone(self, plan: Plan, _: Callable[[], bool]) -> int:
+        begun = self._inbox.receive(plan["files_per_run"])
         for peer in self._peers.all():
             try:
                 self._inbox.tell(peer)

@@ -1,0 +1,170 @@
+"""When each background task runs, and with what: read from a file, checked before anything starts.
+
+Format: JSON or TOML of the seeds' shape: by the kind of task a list of tables, each with `task_name`, `every`
+("HH:MM:SS"), `soft_timeout` (the same, or null) and what the kind takes.  Law: a mistake names its key, and nothing is
+started with half a schedule.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from goggles.errors import SettingsError
+
+_DURATION = re.compile(r"(\d{1,4}):([0-5]\d):([0-5]\d)\Z")
+MAX_TASKS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of a task: how it is read, in words and in code, and what it is where it is missing."""
+
+    shape: str
+    read: Callable[[Any], Any]
+    default: Any = None
+    needed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One task of the schedule; times in seconds."""
+
+    kind: str
+    name: str
+    every: float
+    soft_timeout: float | None = None
+    values: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __getitem__(self, key: str) -> Any:
+        return self.values[key]
+
+
+def duration(text: Any) -> float:
+    """Seconds in "HH:MM:SS"; ValueError."""
+    match = _DURATION.match(text) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError
+    hours, minutes, seconds = (int(part) for part in match.groups())
+    if not (total := 3600 * hours + 60 * minutes + seconds):
+        raise ValueError
+    return float(total)
+
+
+def _or_none(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else read(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e6:
+        raise ValueError
+    return float(value)
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1_000_000:
+        raise ValueError
+    return value
+
+
+TEXT, COUNT = ("a text", _text), ("a whole number from 1 up", _count)
+DAYS, TEXT_OR_NULL = ("a number of days", _number), ("a text or null", _or_none(_text))
+DAYS_OR_NULL = ("a number of days or null", _or_none(_number))
+
+COMMON: dict[str, Key] = {
+    "task_name": Key(*TEXT, needed=True),
+    "every": Key("a time HH:MM:SS above zero", duration, needed=True),
+    "soft_timeout": Key("a time HH:MM:SS or null", _or_none(duration)),
+}
+KINDS: dict[str, dict[str, Key]] = {
+    "send_clone": {
+        "destination_librarian": Key(*TEXT, needed=True),
+        "age_in_days": Key(*DAYS_OR_NULL),
+        "store_preference": Key(*TEXT_OR_NULL),
+        "send_batch_size": Key(*COUNT, default=128),
+        "warn_disabled_timer": Key(*DAYS_OR_NULL),
+    },
+    "consume_queue": {},
+    "check_consumed_queue": {},
+    "receive_clone": {"files_per_run": Key(*COUNT, default=1024), "deletion_policy": Key("0 or 1", int, default=0)},
+    "outgoing_transfer_hypervisor": {"age_in_days": Key(*DAYS, default=7.0)},
+    "incoming_transfer_hypervisor": {"age_in_days": Key(*DAYS, default=30.0)},
+}
+SPELLINGS = {"recieve_clone": "receive_clone", "recv_clone": "receive_clone"}
+
+DEFAULT = (
+    Plan("consume_queue", "consume queue", 1.0),
+    Plan("check_consumed_queue", "check consumed queue", 1.0),
+    Plan("receive_clone", "receive clone", 1.0, None, MappingProxyType({"files_per_run": 1024, "deletion_policy": 0})),
+    Plan("outgoing_transfer_hypervisor", "outgoing hypervisor", 3600.0, None, MappingProxyType({"age_in_days": 1.0})),
+    Plan("incoming_transfer_hypervisor", "incoming hypervisor", 3600.0, None, MappingProxyType({"age_in_days": 7.0})),
+)
+
+
+def load(path: Path) -> tuple[Plan, ...]:
+    """The schedule in a file; SettingsError names the file and the key that is wrong."""
+    try:
+        text = path.read_text("utf-8")
+        data = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except OSError as error:
+        raise SettingsError(f"{path} can not be read: {error.strerror}", "see --background") from error
+    except ValueError as error:
+        raise SettingsError(f"{path} is not {'TOML' if path.suffix == '.toml' else 'JSON'}: {error}") from error
+    try:
+        return read(data)
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error.message}", error.hint) from error
+
+
+def read(data: Any) -> tuple[Plan, ...]:
+    """The schedule in a table of lists of tables; SettingsError names the key that is wrong."""
+    if not isinstance(data, dict):
+        raise SettingsError("a table is needed, by kind of task", "kinds: " + ", ".join(KINDS))
+    plans: list[Plan] = []
+    for word, tables in data.items():
+        kind = SPELLINGS.get(word, word)
+        if kind not in KINDS:
+            raise SettingsError(f"{word}: there is no such kind of task", "kinds: " + ", ".join(KINDS))
+        if not isinstance(tables, list) or len(tables) > MAX_TASKS:
+            raise SettingsError(f"{word}: a list of tables is needed")
+        plans += [_plan(kind, f"{word}[{place}]", table) for place, table in enumerate(tables)]
+    names = [plan.name for plan in plans]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise SettingsError(f"task_name {twice[0]!r} stands there twice", "give each task a name of its own")
+    return tuple(plans)
+
+
+def _plan(kind: str, where: str, table: Any) -> Plan:
+    if not isinstance(table, dict):
+        raise SettingsError(f"{where}: a table is needed")
+    keys = COMMON | KINDS[kind]
+    for key in table:
+        if key not in keys:
+            raise SettingsError(f"{where}.{key}: there is no such key", "keys: " + ", ".join(keys))
+    values = {key: _value(f"{where}.{key}", rule, table, key) for key, rule in keys.items()}
+    own = MappingProxyType({key: values[key] for key in KINDS[kind]})
+    return Plan(kind, values["task_name"], values["every"], values["soft_timeout"], own)
+
+
+def _value(where: str, rule: Key, table: Mapping[str, Any], key: str) -> Any:
+    if key not in table:
+        if rule.needed:
+            raise SettingsError(f"{where} is missing", f"it is {rule.shape}")
+        return rule.default
+    try:
+        return rule.read(table[key])
+    except (ValueError, TypeError) as error:
+        raise SettingsError(f"{where}: {table[key]!r} is not {rule.shape}") from error
