@@ -94,7 +94,7 @@ class Tasks:
         kind = SPELLINGS.get(word, word)
         chosen = [plan for plan in self._plans.values() if plan.name == word or plan.kind == kind]
         if not chosen and kind in KINDS:
-            chosen = self._unplanned(kind)
+            return sum(self._tried(plan) for plan in self._unplanned(kind))
         if not chosen:
             there = ", ".join(self._plans) or "none"
             raise NotFound(f"no task {word[:80]!r} is in the schedule", f"there are {there}; see --background")

@@ -143,6 +143,13 @@ class Copies(Sharing):
         for start in range(0, len(ids), CHUNK):
             self.tx.execute(sql.DROP_ON, {"storage": storage, "ids": list(ids[start : start + CHUNK])})
 
+    def verified_on(self, entry: int, since: float) -> set[int]:
+        """The storages whose copy was read again, and found good, since then."""
+        return set(self.tx.execute(sql.VERIFIED_ON, {"entry": entry, "since": since}).scalars())
+
+    def set_verified(self, entry: int, storage: int) -> None:
+        self.tx.execute(sql.SET_VERIFIED, {"entry": entry, "storage": storage, "now": self.now})
+
     def instances_on(self, storage: int, after: int, limit: int) -> list[int]:
         """A page of the entries that a storage holds, by id."""
         rows = self.tx.execute(sql.ON_STORAGE, {"storage": storage, "after": after, "most": limit})

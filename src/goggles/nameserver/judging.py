@@ -74,6 +74,7 @@ class Tally:
     size: int = 0
     unknown_files: int = 0
     unknown_size: int = 0
+    forgotten: int = 0  # files that were this site's once, of which the tree knows neither that nor their end
     condemned: int = 0
 
     def count(self, held: Held, verdict: Verdict) -> None:
@@ -83,6 +84,7 @@ class Tally:
             if verdict is Verdict.UNKNOWN:
                 self.unknown_files += 1
                 self.unknown_size += held.size
+                self.forgotten += bool(held.version)
         if held.kind != "directory" and verdict in CONDEMNED:
             self.condemned += 1
 
@@ -98,6 +100,8 @@ class Tally:
             return f"its folder had {self.unknown_files} files in it before it came to this site"
         if not self.epoch_known and self.condemned:
             return f"the database is older than the one it saw last, and does not know {self.condemned} of its files"
+        if self.forgotten:
+            return f"the tree has forgotten {self.forgotten} files that it knew once: is its database a backup?"
         too_many = self.unknown_files > SHARE * self.files or self.unknown_size > SHARE * self.size
         if self.unknown_files > FEW and too_many:
             return f"the tree does not know {self.unknown_files} of the {self.files} files on this storage"

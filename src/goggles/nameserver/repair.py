@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -27,14 +29,22 @@ from goggles.nameserver.site import Site
 from goggles.nameserver.states import CONNECTED, READABLE, Event, NodeState
 from goggles.nameserver.uploads import Upload
 from goggles.nameserver.writing import Writing
+from goggles.paths import DfsPath
 
 log = logging.getLogger(__name__)
 PIECE = 500
 SILENCE = 5.0  # heartbeats that may be missed
 RETRY = 10.0  # seconds until a failed repair is tried again
+FRESH = 600.0  # seconds for which a copy that was read counts as good enough to let others go
+ASK_AGAIN = 120.0  # seconds until a copy is sent to be read once more
+CHECKS = 200
 KEEP_TOMBSTONES = 30 * 86_400.0
 KEEP_RECEIPTS = 86_400.0
 HOUSEKEEPING = 600.0
+
+
+def _nobody(node: Node, path: DfsPath, version: str, then: Callable[[], None]) -> None:
+    """Until somebody is there to check copies nothing is trimmed."""
 
 
 @dataclass(slots=True)
@@ -56,6 +66,9 @@ class Repair:
         self._failed: dict[int, float] = {}  # entry id: monotonic time before which it is not tried again
         self._stuck: set[int] = set()  # entries for which there was no source or no room
         self._room: tuple[object, ...] = ()  # what the storages were like when they got stuck
+        self._asked: dict[int, float] = {}  # entry id: monotonic time at which a copy was sent to be read
+        self._to_check: deque[tuple[Node, DfsPath, Entry]] = deque()
+        self.check: Callable[[Node, DfsPath, str, Callable[[], None]], None] = _nobody
         self._housekeeping = 0.0
         self._unstick = 0.0
 
@@ -80,7 +93,7 @@ class Repair:
         busy = self._tidy()
         if self._settling():
             return busy
-        return any([self._sweep(), self._reconsider(), self._plan(), busy])
+        return any([self._sweep(), self._reconsider(), self._check_some(), self._plan(), busy])
 
     # --- time passes -----------------------------------------------------------------------
 
@@ -170,8 +183,36 @@ class Repair:
                 tx.tree.set_owed(entry.id, found.live)
             elif not found.missing and entry.id in owed:
                 tx.tree.clear_owed(entry.id)
-            for storage in found.surplus:
-                self._trim(tx, entry, self._site.roster.get(storage))
+            if found.surplus and self._is_safe_without(tx, entry, holders, found.surplus):
+                for storage in found.surplus:
+                    self._trim(tx, entry, self._site.roster.get(storage))
+
+    def _is_safe_without(self, tx: Transaction, entry: Entry, holders: list[int], surplus: Sequence[int]) -> bool:
+        """Whether a copy that stays has been read and found good just now; else one is going to be."""
+        staying = [self._site.roster.get(holder) for holder in holders if holder not in surplus]
+        if tx.tree.verified_on(entry.id, tx.tree.now - FRESH) & {node.id for node in staying}:
+            return True
+        path, mono = tx.tree.path_of(entry.id), self._site.clock.monotonic()
+        readable = [node for node in staying if node.state is NodeState.ACTIVE]
+        if path is not None and readable and self._asked.get(entry.id, 0.0) < mono - ASK_AGAIN:
+            self._asked[entry.id] = mono
+            tx.on_commit(lambda: self._to_check.append((readable[0], path, entry)))
+        return False
+
+    def _check_some(self) -> bool:
+        """Have copies read without which nothing may be trimmed; not too many at once."""
+        now = self._site.clock.monotonic()
+        self._asked = {entry: when for entry, when in self._asked.items() if when > now - ASK_AGAIN}
+        for _ in range(min(CHECKS, len(self._to_check))):
+            node, path, entry = self._to_check.popleft()
+            self.check(node, path, entry.version, partial(self._found_good, node, entry.id))
+        return bool(self._to_check)
+
+    def _found_good(self, node: Node, entry: int) -> None:
+        self._site.decisions.run(lambda tx: tx.tree.set_verified(entry, node.id))
+        self._asked.pop(entry, None)
+        self._site.reconsider.append(entry)
+        self._site.wake_repair.set()
 
     def assess(self, entry: Entry, holders: list[int]) -> Assessment:
         return assess(entry.copies or 1, [self._copy(self._site.roster.get(holder)) for holder in holders])
@@ -310,16 +351,27 @@ class Repair:
             self._writing.release(upload)
         log.warning("a copy could not be made on %s: %s", node.name, message[:500])
 
-    def drop_bad(self, tx: Transaction, node: Node, path: str, version: str) -> None:
-        """A copy is bad: it is quarantined there, and owed."""
+    def drop_bad(self, tx: Transaction, node: Node, version: str) -> None:
+        """A copy is bad: it is quarantined where it is now, and owed."""
         entry = tx.tree.by_versions([version]).get(version)
-        if entry is None:
+        path = None if entry is None else tx.tree.path_of(entry.id)
+        if entry is not None and path is not None:
+            self._drop(tx, node, entry, orders.quarantine(path, version))
+
+    def drop_missing(self, tx: Transaction, node: Node, path: str, version: str) -> None:
+        """A copy is not there, or can not be read: it does not count, and the storage looks at all it has."""
+        entry = tx.tree.by_versions([version]).get(version)
+        if entry is not None and tx.tree.path_of(entry.id) == path:  # else it was renamed while it was looked for
+            self._drop(tx, node, entry, orders.recheck())
+
+    def _drop(self, tx: Transaction, node: Node, entry: Entry, order: orders.Order) -> None:
+        if node.id not in tx.tree.instances_of([entry.id]).get(entry.id, ()):
             return
         tx.tree.drop_instances(node.id, [entry.id])
         tx.tree.set_owed(entry.id, len(tx.tree.instances_of([entry.id]).get(entry.id, ())))
 
         def effect() -> None:
-            node.lose(entry.size, orders.quarantine(path, version))
+            node.lose(entry.size, order)
             self._site.reconsider.append(entry.id)
             self._site.wake_repair.set()
 
@@ -327,7 +379,7 @@ class Repair:
 
     def order_failed(self, node: Node, order: tuple[object, ...], message: str) -> None:
         """An order that a storage could not carry out: what it says it has is compared with the tree again."""
-        if order[0] not in ("publish", "move", "move_file", "remove", "stamp", "mkdir"):
+        if order[0] not in ("publish", "move", "move_file", "remove", "remove_tree", "stamp", "mkdir"):
             return
         if node.state is NodeState.ACTIVE:
             node.order(orders.recheck())

@@ -51,6 +51,14 @@ OVERWRITE = (
 SET_CREATED = update(entries).where(E.id == bindparam("entry")).values(created_at=bindparam("created"))
 SET_COPIES = update(entries).where(E.id == bindparam("entry")).values(copies=bindparam("new_copies"))
 
+VERIFIED_ON = select(I.storage_id).where(
+    I.entry_id == bindparam("entry"), I.verified_at >= bindparam("since"), I.verified_at > I.created_at
+)
+SET_VERIFIED = (
+    update(instances)
+    .where(I.entry_id == bindparam("entry"), I.storage_id == bindparam("storage"))
+    .values(verified_at=bindparam("now"))
+)
 HOLDERS = select(I.entry_id, I.storage_id).where(I.entry_id.in_(bindparam("ids", expanding=True)))
 ADD_INSTANCE = insert(instances)
 DROP_INSTANCES = delete(instances).where(I.entry_id == bindparam("entry"))

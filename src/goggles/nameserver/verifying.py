@@ -1,7 +1,7 @@
 """Have storages read their copies again, and act on what they find.
 
-Law: the verdict is the storage's own reading of its own disk, whoever complained; a bad copy is quarantined and
-made anew from a good one.
+Law: the verdict is the storage's own reading of its own disk, whoever complained.  A bad copy is quarantined and made
+anew from a good one; one that is missing or can not be read does not count any more.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 import secrets
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from goggles.contracts import orders
@@ -34,6 +35,7 @@ class _Job:
     version: str
     verdict: str = "still reading"
     done: threading.Event = field(default_factory=threading.Event)
+    then: Callable[[], None] | None = None  # where the copy is good
 
 
 class Verifying:
@@ -42,6 +44,7 @@ class Verifying:
     def __init__(self, site: Site, repair: Repair) -> None:
         self._site = site
         self._repair = repair
+        repair.check = self.check
         self._jobs: OrderedDict[str, _Job] = OrderedDict()  # guarded by the global lock; oldest first
 
     def verify(self, path: str) -> tuple[tuple[str, str], ...]:
@@ -62,8 +65,12 @@ class Verifying:
             raise BadRequest("a version has 32 hexadecimal digits")
         self._start(self._site.roster.need(storage), path, version)
 
-    def _start(self, node: Node, path: DfsPath, version: str) -> _Job:
-        job = _Job(node, path, version)
+    def check(self, node: Node, path: DfsPath, version: str, then: Callable[[], None]) -> None:
+        """Have one copy read again, and call `then` where it is good."""
+        self._start(node, path, version, then)
+
+    def _start(self, node: Node, path: DfsPath, version: str, then: Callable[[], None] | None = None) -> _Job:
+        job = _Job(node, path, version, then=then)
         if node.state not in READABLE:
             job.verdict = f"not asked: it is {node.state}"
             job.done.set()
@@ -84,7 +91,15 @@ class Verifying:
                 return
             del self._jobs[name]
         job.verdict = verdict[:500]
+        self._act(job, verdict)
+        job.done.set()
+
+    def _act(self, job: _Job, verdict: str) -> None:
+        if verdict == "good" and job.then is not None:
+            job.then()
         if verdict == "bad":
             log.error("storage %s has a bad copy of %s", job.node.name, job.path, extra={"path": job.path})
-            self._site.decisions.run(lambda tx: self._repair.drop_bad(tx, job.node, job.path, job.version))
-        job.done.set()
+            self._site.decisions.run(lambda tx: self._repair.drop_bad(tx, job.node, job.version))
+        if verdict.startswith(("missing", "unreadable")):
+            log.error("storage %s can not give its copy of %s: %s", job.node.name, job.path, verdict)
+            self._site.decisions.run(lambda tx: self._repair.drop_missing(tx, job.node, job.path, job.version))

@@ -185,11 +185,18 @@ class Writing:
         node, found = self._site.roster.by_session(session), self._site.uploads.get(upload)
         if node is None:
             raise Stale("this session of the storage is over", "upgrade again")
-        if found is None or node.id not in found.chain:
+        if found is None:
+            return self._told_again(upload)
+        if node.id not in found.chain:
             return "discard"
         found.staged[node.id] = (session, size, sha256)
         found.deadline = self._site.clock.monotonic() + self._site.policy.lease
         return "keep"
+
+    def _told_again(self, upload: str) -> str:
+        """A notice about an upload that is over: what was committed must not be thrown away."""
+        with self._site.look() as tree:
+            return "keep" if tree.receipt(upload) is not None or tree.by_versions([upload]) else "discard"
 
     def alive(self, uploads: Iterable[str]) -> None:
         """These uploads gave a sign of life.  Lock held."""

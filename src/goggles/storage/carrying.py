@@ -44,6 +44,7 @@ class Carrier:
         self._bin_tree = bin_tree
         self._freed = freed
         self._touched: dict[tuple[int, int], int] = {}  # (device, inode) of a directory: a descriptor of it
+        self._failed = ""  # the first order of this session that could not be carried out
         self._kinds: dict[str, Callable[..., None]] = {
             "mkdir": self._mkdir,
             "rmdir": self._rmdir,
@@ -62,6 +63,10 @@ class Carrier:
         """One more kind of order."""
         self._kinds[kind] = action
 
+    def begin(self) -> None:
+        """A new session: what failed in the one before is found by its self-check."""
+        self._failed = ""
+
     def carry(self, order: Order) -> Result:
         """One order; ("ok",) or ("error", code, message)."""
         try:
@@ -71,6 +76,7 @@ class Carrier:
             with explained(f"{order[0]} {show(str(order[1:2]))[:200]}"):
                 kind(*order[1:])
         except GogglesError as error:
+            self._failed = self._failed or f"{order[0]}: {error.message}"
             return ("error", error.code, error.message)
         except TypeError as error:
             return ("error", BadRequest.code, f"order {order[0]}: {error}")
@@ -159,6 +165,9 @@ class Carrier:
         path = parse(text)
         if path == ROOT:
             raise BadRequest("the root is not removed")
+        if self._failed:
+            # A file that should have been moved out may be in there still, and this order names no versions.
+            raise Stale(f"not removed unseen, because an order failed before ({self._failed})"[:300])
         with contextlib.suppress(NotFound), self._root.parent(path) as (fd, name):
             if kind_of(name, fd) == "directory":
                 self._bin_tree(name, fd)

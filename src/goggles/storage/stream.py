@@ -36,8 +36,10 @@ class OrderStream:
         self._done = 0
 
     def begin(self, session: str) -> None:
-        """A new session: its orders are numbered from 1."""
-        with self._changed:
+        """A new session: its orders are numbered from 1.  Those of the last one that are being carried out end first,
+        so that they change nothing under the walk of the new self-check."""
+        with self._running, self._changed:
+            self._vault.begin()
             self._session, self._done = session, 0
             self._changed.notify_all()
 

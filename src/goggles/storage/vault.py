@@ -222,6 +222,11 @@ class Vault:
 
     # --- orders ----------------------------------------------------------------------------
 
+    def begin(self) -> None:
+        """A new session of orders."""
+        with self._orders:
+            self._carrier.begin()
+
     def apply(self, orders: Sequence[Order]) -> list[Result]:
         """Carry out orders in sequence; one result each: ("ok",) or ("error", code, message)."""
         if not orders:

@@ -14,7 +14,16 @@ from collections.abc import Callable
 
 from goggles.contracts import orders
 from goggles.contracts.orders import Order, PullOrder
-from goggles.errors import ChecksumMismatch, GogglesError, ProtocolError, UploadLost
+from goggles.errors import (
+    ChecksumMismatch,
+    GogglesError,
+    IsADirectory,
+    NotADirectory,
+    NotFound,
+    ProtocolError,
+    StorageFailure,
+    UploadLost,
+)
 from goggles.storage.receiving import Tell
 from goggles.storage.staging import StagedWrite
 from goggles.storage.vault import Vault
@@ -121,6 +130,10 @@ class Workers:
     def _check(self, path: str, version: str, job: str) -> None:
         try:
             verdict = self._vault.check(path, version)
+        except (NotFound, NotADirectory, IsADirectory) as error:
+            verdict = f"missing: {error.message}"
+        except StorageFailure as error:
+            verdict = f"unreadable: {error.message}"
         except GogglesError as error:
             verdict = error.message
         self._report("check_done", job, verdict)
