@@ -5,12 +5,16 @@ a function that runs with the lock held, inside a database transaction, and does
 wait for the lock at the same moment share one transaction, so durable decisions cost one fsync per group.
 
 A decision that refuses raises a GogglesError before its first write, and the others of its group go on.  When
-anything else goes wrong the whole group is rolled back and each decision runs again alone, so a decision may
-run twice; what it changes in memory it changes through `on_commit`, or takes back through `on_rollback`.
+anything else goes wrong before the commit, the whole group is rolled back and each decision runs again alone, so a
+decision may run twice; what it changes in memory it changes through `on_commit`, or takes back through `on_rollback`.
+When the commit itself goes wrong nobody knows whether it happened: the process ends at once, and what the database says
+then is what counts.
 """
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -23,6 +27,7 @@ from goggles.meta.database import Database
 from goggles.nameserver.dircache import DirCache
 from goggles.nameserver.tree import Tree
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 MAX_GROUP = 512
 
@@ -63,6 +68,19 @@ class Transaction:
             effect()
 
 
+def outcome_unknown(error: BaseException) -> bool:
+    """Whether a commit that raised this may have happened all the same: its answer was lost, or its disk failed."""
+    cause = error.__cause__ or error
+    return bool(getattr(cause, "connection_invalidated", False)) or "disk I/O error" in str(cause)
+
+
+def end_at_once(error: BaseException) -> None:
+    """What is in memory may not be what the database says: only a start from the database puts that right."""
+    log.critical("it is not known whether a change was committed; ending at once", exc_info=error)
+    logging.shutdown()
+    os._exit(1)
+
+
 Decide = Callable[[Transaction], T]
 
 
@@ -98,6 +116,7 @@ class Decisions:
         self._copies = copies
         self._waiting: deque[_Request[Any]] = deque()  # appended by anyone, taken with the lock held
         self.groups = self.decided = 0
+        self.give_up: Callable[[BaseException], None] = end_at_once
 
     def run(self, decide: Decide[T]) -> T:
         """The answer of `decide` once its transaction is durable; raises what it raised."""
@@ -129,7 +148,7 @@ class Decisions:
             request.done = True
 
     def _together(self, group: Sequence[_Request[Any]]) -> None:
-        tx = None
+        tx, committing = None, False
         try:
             with self._database.write() as connection:
                 tx = Transaction(Tree(connection, self._cache, self._clock.now(), self._copies))
@@ -137,12 +156,19 @@ class Decisions:
                     request.attempt(tx)
                 tx.tree.flush()
                 failpoints.hit("nameserver.decide.before_commit")
-        except BaseException:
+                committing = True
+        except BaseException as error:
+            if committing and outcome_unknown(error):
+                self.give_up(error)
             if tx is not None:
                 tx.rolled_back()
             raise
         failpoints.hit("nameserver.decide.after_commit")
-        tx.committed()
+        try:
+            tx.committed()
+        except BaseException as error:
+            self.give_up(error)
+            raise
 
     def _one_by_one(self, group: Sequence[_Request[Any]], error: Exception) -> None:
         if len(group) == 1:

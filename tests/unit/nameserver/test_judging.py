@@ -45,24 +45,32 @@ def test_staged(thing, known, verdict):
     assert judge_staged(thing, known) is verdict
 
 
-def tally(known=True, **counts):
-    made = Tally(epoch_known=known)
+def tally(known=True, version="", newcomer=False, **counts):
+    made = Tally(epoch_known=known, newcomer=newcomer)
     for verdict, number in counts.items():
         for _ in range(number):
-            made.count(held(), Verdict(verdict))
+            made.count(held(version=version), Verdict(verdict))
     return made
 
 
-def test_a_few_unknown_files_raise_no_suspicion():
+def test_a_few_strange_files_raise_no_suspicion():
     assert tally(unknown=FEW).suspicion() == ""
 
 
-def test_many_unknown_files_do():
+def test_many_strange_files_do():
     assert "does not know 11 of the 31" in tally(keep=20, unknown=FEW + 1).suspicion()
 
 
-def test_many_unknown_among_very_many_do_not():
+def test_many_strange_among_very_many_do_not():
     assert tally(keep=1000, unknown=FEW + 1).suspicion() == ""
+
+
+def test_one_file_that_was_published_once_and_is_not_known_any_more_does():
+    assert "forgotten 1 files" in tally(keep=1000, unknown=1, version=V).suspicion()
+
+
+def test_what_was_published_elsewhere_is_no_news_on_a_folder_that_was_never_here():
+    assert "forgotten" not in tally(unknown=1, version=V, newcomer=True).suspicion()
 
 
 def test_what_was_removed_does_not_count():
