@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from goggles.testing.cluster import Cluster, wait_until
 from goggles.testing.fsck import fsck
+from goggles.testing.postgres import Postgres, running, why_not
 
 pytestmark = pytest.mark.postgresql
 FLAGS = ["--heartbeat", "0.5", "--grace", "3", "--lease", "4"]
@@ -78,6 +79,9 @@ def _cut(sock: socket.socket) -> None:
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    if why_not():
+        pytest.skip(why_not())
     with running() as server:
         yield server
 

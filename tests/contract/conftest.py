@@ -13,9 +13,9 @@ from pathlib import Path
 import psycopg
 import pytest
 from sqlalchemy import make_url
-from tests import postgres
 
 from goggles.meta.database import Database
+from goggles.testing import postgres
 
 KINDS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)]
 

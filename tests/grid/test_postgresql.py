@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,28 +11,19 @@ import pytest
 
 from goggles.errors import AlreadyExists, NotEmpty, NotFound
 from goggles.testing.cluster import Cluster, wait_until
+from goggles.testing.postgres import running, why_not
 
 pytestmark = pytest.mark.postgresql
 MIB = 1 << 20
 
 
-def _load() -> Any:
-    spec = importlib.util.spec_from_file_location("postgres", Path(__file__).parents[1] / "postgres.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Any]:
     pytest.importorskip("psycopg", reason="psycopg is not installed")
-    module = _load()
-    if module.why_not():
-        pytest.skip(module.why_not())
-    with module.running() as running:
-        yield running
+    if why_not():
+        pytest.skip(why_not())
+    with running() as server:
+        yield server
 
 
 def names(root: Path) -> list[str]:
