@@ -55,6 +55,12 @@ def _encode(text: str) -> bytes:
         raise BadPath(f"{show(text)} is not valid UTF-8") from None
 
 
+def shorten(name: str, ending: str) -> str:
+    """`name` with `ending` after it, cut before that, between two characters, to what a name may have in bytes."""
+    room = MAX_NAME - len(ending.encode("utf-8", "surrogateescape"))
+    return name.encode("utf-8", "surrogateescape")[:room].decode("utf-8", "ignore") + ending
+
+
 def join(directory: DfsPath, name: str) -> DfsPath:
     """The path of the entry `name` of `directory`."""
     return DfsPath(directory.rstrip("/") + "/" + check_name(name))

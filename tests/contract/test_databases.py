@@ -21,7 +21,7 @@ from tests.contract.steps import DIGEST, changing, looking, p, put
 from tests.contract.tree_machine import TreeMachine
 
 from goggles.clock import ManualClock
-from goggles.errors import BadRequest, DatabaseError, NotFound, Overloaded
+from goggles.errors import BadPath, BadRequest, DatabaseError, NotFound, Overloaded
 from goggles.meta import opening, peering, tables
 from goggles.meta.database import Database
 from goggles.meta.validating import validate
@@ -378,6 +378,27 @@ def test_readers_never_see_a_path_that_never_was(database: Database) -> None:
     for thread in threads:
         thread.join(10)
     assert wrong == []
+
+
+@pytest.mark.parametrize("last", ["/" + "x" * 255, "/" + "y" * 250 + "/z/"], ids=["file", "directory"])
+def test_no_rename_makes_a_path_that_is_too_long(database: Database, last: str) -> None:
+    cache = DirCache()
+    below = "/dä" * 700 + ("/" + "e" * 200) * 3
+    far, longest = ("/" + "f" * 200) * 2, below + last.rstrip("/")
+    fitting = f"{far}/{'g' * (4096 - 403 - len(longest.encode()))}"
+    with changing(database, cache) as tree:
+        tree.mkdir(p("/a" + below), parents=True)
+        tree.mkdir(p(far), parents=True)
+        if last.endswith("/"):
+            tree.mkdir(p("/a" + longest), parents=True)
+        else:
+            put(tree, "/a" + longest)
+    with changing(database, cache) as tree, pytest.raises(BadPath, match="more than 4096 bytes"):
+        tree.move(p("/a"), p(fitting + "g"))
+    with changing(database, cache) as tree:
+        tree.move(p("/a"), p(fitting))
+        assert tree.need(p(fitting + longest)).is_dir == last.endswith("/")
+        tree.move(p(fitting), p("/a"))
 
 
 class Meddled(DirCache):

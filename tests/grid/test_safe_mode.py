@@ -14,6 +14,7 @@ from goggles.errors import Conflict, GogglesError
 from goggles.testing.cluster import Cluster, wait_until
 
 Factory = Callable[..., Cluster]
+ONE_COPY = ("--grace", "1", "--heartbeat", "0.3", "--copies", "1")
 
 
 def content(fs: Session, path: str) -> bytes:
@@ -26,7 +27,7 @@ def on_disk(site: Cluster, name: str) -> set[str]:
 
 
 def quarantined(site: Cluster, name: str) -> set[bytes]:
-    return {p.read_bytes() for p in (site.root(name) / ".goggles/quarantine").rglob("*") if p.is_file()}
+    return {p.read_bytes() for p in (site.root(name) / ".goggles/quarantine").glob("*/**/*") if p.is_file()}
 
 
 def wait_log(site: Cluster, name: str, text: str) -> None:
@@ -291,3 +292,79 @@ def test_a_tree_that_is_removed_during_a_self_check_takes_nothing_with_it_that_m
     site.wait_settled(20)
     assert b"".join(fs.read("/q/f")) == b"precious"
     assert not fs.exists("/p")
+
+
+def test_nothing_is_moved_on_a_storage_that_is_held(cluster: Factory, tmp_path: Path) -> None:
+    """An older database has files elsewhere, and other directories: a held storage stays as it was."""
+    site = cluster("alice", nameserver_flags=ONE_COPY)
+    fs = site.connect()
+    fs.mkdir("/then")
+    fs.write("/then/f", b"precious")
+    halt(site)
+    copy_database(site, tmp_path / "copy")
+    site.start()
+    fs = site.connect()
+    fs.mv("/then", "/now")
+    fs.write("/now/g", b"newer")
+    halt(site)
+    restore_database(site, tmp_path / "copy")
+    site.start_nameserver()
+    site.start_storage("alice")
+    wait_until("held", lambda: site.states() == {"alice": "held"}, 20)
+    assert on_disk(site, "alice") == {"/now/f", "/now/g"}
+    assert not (site.root("alice") / "then").exists()
+    site.connect().restoretree("alice")
+    site.wait_active(["alice"], 20)
+    fs = site.connect()
+    assert {path: content(fs, path) for path in ("/then/f", "/now/g")} == {"/then/f": b"precious", "/now/g": b"newer"}
+
+
+@pytest.mark.parametrize("name", ["x", "漢" * 85], ids=["short", "long"])
+def test_what_can_not_stand_where_it_stood_is_restored_beside_it(cluster: Factory, tmp_path: Path, name: str) -> None:
+    """A directory of the storage where the tree has a file by now, and a file of the same name."""
+    site = cluster("alice", "bob", nameserver_flags=ONE_COPY)
+    halt(site)
+    copy_database(site, tmp_path / "copy")
+    site.start()
+    site.storages["bob"].stop()
+    wait_until("bob is gone", lambda: site.states()["bob"] != "active", 20)
+    fs = site.connect()
+    fs.mkdir(f"/{name}")
+    fs.write(f"/{name}/f", b"precious")
+    fs.write(f"/same {name[:80]}", b"precious too")
+    halt(site)
+    restore_database(site, tmp_path / "copy")
+    site.start_nameserver()
+    site.start_storage("bob")
+    wait_until("bob is back", lambda: site.states().get("bob") == "active", 20)
+    fs = site.connect()
+    fs.write(f"/{name}", b"put meanwhile")
+    fs.write(f"/same {name[:80]}", b"put meanwhile")
+    site.start_storage("alice")
+    wait_until("held", lambda: site.states()["alice"] == "held", 20)
+    fs.restoretree("alice")
+    site.wait_active(site.names, 20)
+    site.wait_settled(20)
+    found = {path: content(fs, path) for path in (entry.path for entry in fs.find("/", type="FILE"))}
+    assert found.pop(f"/{name}") == found.pop(f"/same {name[:80]}") == b"put meanwhile"
+    assert sorted(found.values()) == [b"precious", b"precious too"]
+    assert all(".restored-" in path for path in found)
+
+
+def test_a_second_copy_of_a_file_on_the_same_storage_is_put_aside(cluster: Factory) -> None:
+    """Somebody made it with cp -a, so that it carries the note of the first."""
+    site = cluster("alice", nameserver_flags=ONE_COPY)
+    site.connect().write("/a", b"precious")
+    site.wait_settled(20)
+    site.storages["alice"].stop()
+    root = site.root("alice")
+    shutil.copy2(root / "a", root / "stray")
+    shutil.copy2(root / "a", root / ".goggles/staging" / ("f" * 32))
+    site.start_storage("alice")
+    site.wait_active(["alice"], 20)
+    wait_until("put aside", lambda: on_disk(site, "alice") == {"/a"}, 20)
+    assert sorted(site.connect().listdir("/")) == ["a"]
+    assert content(site.connect(), "/a") == b"precious"
+    wait_until("nothing staged", lambda: not list((root / ".goggles/staging").iterdir()), 20)
+    quarantine = [p for p in (root / ".goggles/quarantine").glob("*/**/*") if p.is_file()]
+    assert [p.read_bytes() for p in quarantine] == [b"precious"] * 2

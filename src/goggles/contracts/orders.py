@@ -146,7 +146,8 @@ class Held(Record):
     """One thing found on a storage.  `kind`: file, staged, directory, arriving (from another site).
 
     For a file, `path` is its path; for staged bytes, `path` is the upload id, for arriving ones the arrival.
-    `version` is '' and `generation` 0 where the storage has no note of them."""
+    `version` is '' and `generation` 0 where the storage has no note of them.  `modified`: when its bytes were
+    written there, nanoseconds since 1970 by the storage's clock; 0 where it is not known."""
 
     kind: str
     path: str
@@ -154,6 +155,7 @@ class Held(Record):
     hash: str
     version: str
     generation: int
+    modified: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,7 @@ def _check_sqlite(path: Path, timeout: float) -> None:
 
 
 def _set_up(connection: Any, _: Any) -> None:
+    connection.create_function("octet_length", 1, _octets, deterministic=True)  # SQLite's own came with 3.43
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-32768", "wal_autocheckpoint=2000"):
         connection.execute(f"PRAGMA {pragma}")
 
@@ -128,6 +129,10 @@ def _set_up(connection: Any, _: Any) -> None:
 def _set_up_reader(connection: Any, _: Any) -> None:
     for pragma in ("journal_mode=WAL", "cache_size=-4096", "query_only=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _octets(text: str) -> int:
+    return len(text.encode())
 
 
 # Words in what the driver says, what that means, and what to do.

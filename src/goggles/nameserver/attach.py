@@ -19,7 +19,7 @@ from goggles.errors import Conflict, NotADirectory, NotFound, Stale
 from goggles.nameserver.courier import Courier
 from goggles.nameserver.decisions import Transaction
 from goggles.nameserver.inspection import Inspector
-from goggles.nameserver.judging import IdSet, Tally, Verdict
+from goggles.nameserver.judging import IdSet, Tally
 from goggles.nameserver.roster import Node
 from goggles.nameserver.site import Site
 from goggles.nameserver.states import CONNECTED, READABLE, Event, NodeState
@@ -40,6 +40,7 @@ class Check:
     adopt: bool = False
     moves: int = 0  # renames that had been ordered when the walk began
     rounds: int = 0
+    incomplete: bool = False  # there may be more on the storage than was seen
     seen: IdSet = field(default_factory=IdSet)
 
 
@@ -51,7 +52,7 @@ class Attachment:
         self._writing = writing
         self._courier = courier
         self._checks: dict[str, Check] = {}  # by session; guarded by the global lock
-        self._accepted: dict[str, bool] = {}  # storage name: adopt too; guarded by the global lock
+        self._accepted: dict[str, bool] = {}  # id of a storage's folder: adopt too; guarded by the global lock
 
     def load(self) -> None:
         """At start: the storages that the database remembers, as if just lost."""
@@ -149,22 +150,20 @@ class Attachment:
         node.beat = site.clock.monotonic()
         site.roster.open_session(node, session)
         known = hello.epoch == 0 or site.database.knows_epoch(hello.epoch, hello.epoch_token)
-        tally = Tally(epoch_known=known, accepted=node.name in self._accepted, newcomer=hello.epoch == 0)
-        self._checks[session] = Check(tally, adopt=self._accepted.get(node.name, False))
+        tally = Tally(epoch_known=known, accepted=hello.storage_id in self._accepted, newcomer=hello.epoch == 0)
+        self._checks[session] = Check(tally, adopt=self._accepted.get(hello.storage_id, False))
 
     # --- steps 2 and 3 ---------------------------------------------------------------------
 
     def inventory(self, session: str, batch: Sequence[Held]) -> tuple[int, ...]:
-        """Compare a batch with the tree; the places in it of what will be quarantined if that is safe."""
+        """Compare a batch with the tree; the places in it of what will be moved or taken away if that is safe."""
 
         def decide(tx: Transaction) -> tuple[int, ...]:
             node, check = self._checking(session)
             inspector = Inspector(self._site, tx, node, check.seen, adopt=check.adopt)
-            verdicts = inspector.inspect(batch)
+            verdicts, put_off = inspector.inspect(batch)
             tx.on_commit(partial(check.tally.count_all, batch, verdicts))
-            return tuple(
-                place for place, verdict in enumerate(verdicts) if verdict in (Verdict.REMOVED, Verdict.UNKNOWN)
-            )
+            return put_off
 
         return self._site.decisions.run(decide)
 
@@ -179,11 +178,14 @@ class Attachment:
 
         return self._site.decisions.run(decide)
 
-    def verdict(self, session: str) -> tuple[str, str]:
-        """After the inventory: ("go", ""), ("held", why), or ("again", "") where files were renamed meanwhile."""
+    def verdict(self, session: str, left_out: int) -> tuple[str, str]:
+        """After the inventory: ("go", ""), ("held", why), or ("again", "") where files were renamed meanwhile.
+
+        `left_out`: directories that could not be read; what was in them is not held to be missing."""
         with self._site.decisions.lock:
             node, check = self._checking(session)
             moves = node.outbox.moves if node.outbox is not None else 0
+            check.incomplete = bool(left_out) or check.moves != moves
             if check.moves != moves and check.rounds < MAX_ROUNDS:
                 # What is renamed under a walk may be missed by it; what any walk has seen counts as there.
                 check.moves, check.rounds = moves, check.rounds + 1
@@ -205,11 +207,12 @@ class Attachment:
         return "held", why
 
     def condemned(self, session: str, batch: Sequence[Held]) -> None:
-        """What the inventory condemned, once more against the tree as it is now; what is still unknown goes."""
+        """What the inventory put off, once more against the tree as it is now; what is still out of place is moved,
+        what is still unknown goes."""
 
         def decide(tx: Transaction) -> None:
             node, check = self._checking(session)
-            Inspector(self._site, tx, node, check.seen, adopt=False).condemn(batch)
+            Inspector(self._site, tx, node, check.seen, adopt=False).carry_out(batch)
 
         self._site.decisions.run(decide)
 
@@ -235,7 +238,7 @@ class Attachment:
         node.held_because = ""
         node.move(Event.ACTIVATE, site.clock.now(), site.clock.monotonic())
         self._checks.pop(node.session, None)
-        self._accepted.pop(node.name, None)
+        self._accepted.pop(node.storage_id, None)
         site.sweeps.append(node.id)
         site.wake_repair.set()
 
@@ -246,7 +249,7 @@ class Attachment:
 
             def decide(tx: Transaction, after: int = after) -> tuple[int, list[int]]:
                 page = tx.tree.instances_on(node.id, after, PAGE)
-                gone = [entry for entry in page if entry not in check.seen]
+                gone = [entry for entry in page if entry not in check.seen and not check.incomplete]
                 tx.tree.drop_instances(node.id, gone)
                 left = tx.tree.instances_of(gone)
                 for entry in gone:
@@ -308,7 +311,7 @@ class Attachment:
             node = self._site.roster.need(name)
             if node.state is not NodeState.HELD:
                 raise Conflict(f"storage {name} is {node.state}, not in safe mode", "there is nothing to accept")
-            self._accepted[name] = adopt
+            self._accepted[node.storage_id] = adopt
             node.order(orders.recheck())
             return node.held_because
 

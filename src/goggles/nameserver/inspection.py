@@ -14,10 +14,10 @@ from goggles.contracts.orders import ARRIVING, DIRECTORY, FILE, STAGED, Held
 from goggles.errors import BadPath
 from goggles.nameserver.decisions import Transaction
 from goggles.nameserver.entry import Entry
-from goggles.nameserver.judging import CONDEMNED, IdSet, Known, Verdict, judge_file, judge_staged
+from goggles.nameserver.judging import CONDEMNED, DEFERRED, IdSet, Known, Verdict, judge_file, judge_staged
 from goggles.nameserver.roster import Node
 from goggles.nameserver.site import Site
-from goggles.paths import DfsPath, join, parse, split
+from goggles.paths import ROOT, DfsPath, join, parse, parts, shorten, split
 
 
 class Inspector:
@@ -30,27 +30,31 @@ class Inspector:
         self._seen = seen
         self._adopt = adopt
         self._current: dict[str, tuple[Entry, DfsPath | None]] = {}
+        self._kept: dict[int, int] = {}  # entries that stand here: sizes
 
-    def inspect(self, batch: Sequence[Held]) -> list[Verdict]:
-        """The verdict on each; all but the condemned are acted on at once."""
+    def inspect(self, batch: Sequence[Held]) -> tuple[list[Verdict], tuple[int, ...]]:
+        """The verdict on each, and the places of those that were put off until the whole is found to be safe.
+
+        What is as it should be counts from now on; nothing is moved but what is adopted."""
         self._look_up(batch)
         verdicts = [self._judge(held) for held in batch]
-        kept: dict[int, int] = {}
+        put_off = []
         for place, (held, verdict) in enumerate(zip(batch, verdicts, strict=True)):
             if verdict is Verdict.UNKNOWN and self._adopt and held.kind in (FILE, DIRECTORY):
-                verdicts[place] = verdict = self._adopt_one(held)
-            entry = self._act(held, verdict)
-            if entry is not None:
-                kept[entry.id] = entry.size
-        self._keep(kept)
-        return verdicts
+                verdicts[place] = self._adopt_one(held)
+            if verdicts[place] in DEFERRED and verdicts[place] is verdict:
+                put_off.append(place)
+            else:
+                self._act(held, verdicts[place])
+        self._keep()
+        return verdicts, tuple(put_off)
 
-    def condemn(self, batch: Sequence[Held]) -> None:
-        """Quarantine those that are still condemned."""
+    def carry_out(self, batch: Sequence[Held]) -> None:
+        """Judge again what had to wait until the whole was found to be safe, and act on it."""
         self._look_up(batch)
         for held in batch:
-            if self._judge(held) in CONDEMNED:
-                self._order(_farewell(held))
+            self._act(held, self._judge(held))
+        self._keep()
 
     def _look_up(self, batch: Sequence[Held]) -> None:
         entries = self._tx.tree.by_versions([held.version for held in batch if held.version])
@@ -79,32 +83,35 @@ class Inspector:
         removed = entry is not None or self._tx.tree.is_tombstoned(held.version, held.hash, held.size)
         return Known(None, "", -1, same_here, removed, in_flight)
 
-    def _act(self, held: Held, verdict: Verdict) -> Entry | None:
-        """Send the order that goes with the verdict; the entry that this storage holds a copy of, if any."""
+    def _act(self, held: Held, verdict: Verdict) -> None:
+        """Send the order that goes with the verdict."""
         entry, path = self._current.get(held.version, (None, None))
+        if verdict in CONDEMNED:
+            self._order(_farewell(held))
         if verdict is Verdict.DISCARD:
             self._order((orders.drop_arrival if held.kind == ARRIVING else orders.discard)(held.path))
         if verdict is Verdict.STAMP:
             entry = self._at(parse(held.path))
             assert entry is not None
             self._order(orders.stamp(held.path, entry.version, entry.generation, entry.sha256))
-            return entry
+            self._kept[entry.id] = entry.size
         if entry is None or path is None:
-            return None
+            return
         if verdict is Verdict.MOVE:
             if not held.version:
                 self._order(orders.stamp(held.path, entry.version, entry.generation, entry.sha256))
             self._order(orders.move_file(held.path, path, entry.version))
         if verdict is Verdict.PUBLISH:
             self._order(orders.publish(held.path, path, entry.version, entry.generation, ""))
-        return entry if verdict in (Verdict.KEEP, Verdict.MOVE, Verdict.PUBLISH) else None
+        if verdict in (Verdict.KEEP, Verdict.MOVE, Verdict.PUBLISH):
+            self._kept[entry.id] = entry.size
 
-    def _keep(self, kept: dict[int, int]) -> None:
+    def _keep(self) -> None:
         """Write down the instances that are new to the tree."""
-        present = self._tx.tree.instances_of(list(kept))
-        new = {entry: size for entry, size in kept.items() if self._node.id not in present.get(entry, ())}
+        present = self._tx.tree.instances_of(list(self._kept))
+        new = {entry: size for entry, size in self._kept.items() if self._node.id not in present.get(entry, ())}
         self._tx.tree.add_instances(self._node.id, new)
-        self._tx.on_commit(partial(self._seen.update, list(kept)))
+        self._tx.on_commit(partial(self._seen.update, list(self._kept)))
 
     def _adopt_one(self, held: Held) -> Verdict:
         """Take something unknown into the tree, at its path or, where that is taken, beside it."""
@@ -113,19 +120,34 @@ class Inspector:
         except BadPath:
             return Verdict.UNKNOWN
         if held.kind == DIRECTORY:
-            if self._at(path) is None:
+            if self._at(path) is None and self._beside(path) == path:
                 self._tx.tree.mkdir(path, parents=True, exist_ok=True)
             return Verdict.KEEP
         if not held.hash or (held.version and held.version in self._current):
             return Verdict.UNKNOWN  # unreadable, or another copy of what was taken in a moment ago
-        self._current[held.version] = self._enter(held, path)
+        try:
+            self._current[held.version] = self._enter(held, self._beside(path))
+        except BadPath:
+            return Verdict.UNKNOWN  # there is no room for a longer name
         return Verdict.STAMP if self._current[held.version][1] == held.path else Verdict.MOVE
+
+    def _beside(self, path: DfsPath) -> DfsPath:
+        """`path`, but for directories of it that are files in the tree: another one beside each of those."""
+        here = ROOT
+        names = parts(path)
+        for name in names[:-1]:
+            there, ending = self._at(join(here, name)), f".restored-{self._node.name}"
+            while there is not None and not there.is_dir:
+                name, ending = shorten(name, ending), f".restored-{secrets.token_hex(4)}"
+                there = self._at(join(here, name))
+            here = join(here, name)
+        return parse(join(here, names[-1]))
 
     def _enter(self, held: Held, path: DfsPath) -> tuple[Entry, DfsPath]:
         parent, name = split(path)
         self._tx.tree.mkdir(parent, parents=True, exist_ok=True)
         if self._at(path) is not None:
-            name = f"{name[:180]}.restored-{secrets.token_hex(4)}"
+            name = shorten(name, f".restored-{secrets.token_hex(4)}")
         written = self._tx.tree.commit_file(
             self._tx.tree.need_dir(parent).id,
             name,

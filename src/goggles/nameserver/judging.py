@@ -1,6 +1,6 @@
 """What a self-check means: each thing found on a storage against the tree.  Pure.
 
-Law: what is quarantined is only what the tree does not know, and nothing at all while that would take away
+Law: what is quarantined is only what the tree does not know, and nothing at all is touched while that would take away
 suspiciously much: a nameserver that knows less than its storages must not make them forget.
 """
 
@@ -28,6 +28,8 @@ class Verdict(StrEnum):
 
 
 CONDEMNED = frozenset({Verdict.REMOVED, Verdict.UNKNOWN})
+# What is touched only once the whole self-check was found to be safe.
+DEFERRED = CONDEMNED | {Verdict.MOVE, Verdict.PUBLISH, Verdict.DISCARD}
 
 
 @dataclass(frozen=True, slots=True)

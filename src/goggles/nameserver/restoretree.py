@@ -1,7 +1,8 @@
 """A tree.json from the folders of storages, when the database is gone.
 
-Law: it only reads the folders.  Of a path that several storages have with different bytes, the highest generation is
-taken, then the one that more storages have, then the newest; the others are named, and stay where they are.
+Law: it only reads the folders.  Of a path that several storages have with different bytes, what was published there
+goes before what was only found there, then what was written last, then what more storages have; the others are named,
+and stay where they are.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def gather(inventories: Sequence[Iterable[Held]]) -> Restored:
 
 def _best(copies: list[Held]) -> Held:
     votes = Counter((held.size, held.hash) for held in copies)
-    return max(copies, key=lambda held: (held.generation, votes[held.size, held.hash], held.version))
+    return max(copies, key=lambda held: (bool(held.version), held.modified, votes[held.size, held.hash], held.version))
 
 
 def _above(path: DfsPath) -> Iterable[DfsPath]:

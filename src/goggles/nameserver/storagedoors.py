@@ -36,8 +36,8 @@ class StorageDoors(Doors):
         return self._owners.attachment.walk_tree(session, after)
 
     @exposed(Role.STORAGE)
-    def verdict(self, session: str) -> tuple[str, str]:
-        return self._owners.attachment.verdict(session)
+    def verdict(self, session: str, left_out: int) -> tuple[str, str]:
+        return self._owners.attachment.verdict(session, left_out)
 
     @exposed(Role.STORAGE)
     def condemned(self, session: str, batch: tuple[Value, ...]) -> None:

@@ -27,6 +27,7 @@ from goggles.nameserver import statements as sql
 from goggles.nameserver.copies import CHUNK, Copies
 from goggles.nameserver.dircache import DirCache
 from goggles.nameserver.entry import Entry, Written, entry_of
+from goggles.nameserver.lengths import need_short_enough
 from goggles.paths import ROOT, DfsPath, is_inside, join, parts, show, split
 
 FIXED: dict[int, DfsPath | None] = {ROOT_ID: ROOT, TRASH_ID: None}  # paths that no change can touch
@@ -267,6 +268,7 @@ class Tree(Copies):
         self._may_replace(found, there, target)
         parent = self.need_dir(above)
         if found.is_dir:
+            need_short_enough(self.tx, found.id, source, target)
             self._restructure()
         holders = self.let_go(there) if there is not None else ()
         self.tx.execute(sql.RENAME, {"entry": found.id, "to_parent": parent.id, "to_name": name})

@@ -26,7 +26,7 @@ BATCH = 500
 PATIENCE = 120.0  # seconds for a step of the self-check
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 RECHECK_PAUSE = 1.0
-MAX_CONDEMNED = 1_000_000  # things that a self-check remembers to have condemned; the next one finds the rest
+MAX_PUT_OFF = 1_000_000  # things that a self-check carries out at its end; another one finds the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,17 +190,19 @@ class Attachment:
     def _check(self, peer: Peer, welcome: Welcome) -> None:
         session, verdict = welcome.session, "again"
         while verdict == "again":
-            condemned, found = self._inventory(peer, session)
-            self._walk_tree(peer, session)
-            verdict, why = peer.call("verdict", session, timeout=PATIENCE)
+            put_off, found = self._inventory(peer, session)
+            verdict, why = peer.call("verdict", session, self._vault.counted.left_out, timeout=PATIENCE)
         if verdict == "held":
             log.warning("held in safe mode: %s; an administrator decides (accept, or restoretree)", why)
             return
-        for batch in _pages(condemned):
+        for batch in _pages(put_off[:MAX_PUT_OFF]):
             peer.call("condemned", session, tuple(held.to_wire() for held in batch), timeout=PATIENCE)
+        self._walk_tree(peer, session)
         peer.call("activate", session, timeout=PATIENCE)
         self._vault.adopt(welcome.site_id, welcome.storage_id, welcome.epoch, welcome.epoch_token)
-        log.info("self-check done: %d things found, %d of them unknown or replaced", found, len(condemned))
+        log.info("self-check done: %d things found, %d of them out of place, unknown or replaced", found, len(put_off))
+        if len(put_off) > MAX_PUT_OFF:
+            self.recheck()
 
     def _walk_tree(self, peer: Peer, session: str) -> None:
         after = 0
@@ -208,8 +210,8 @@ class Attachment:
             after = peer.call("walk_tree", session, after, timeout=PATIENCE)
 
     def _inventory(self, peer: Peer, session: str) -> tuple[list[Held], int]:
-        """What the nameserver condemned, and how many things there are."""
-        condemned: list[Held] = []
+        """What the nameserver has put off until its verdict, and how many things there are."""
+        put_off: list[Held] = []
         found = 0
         for batch in self._vault.walk(BATCH):
             if self._again.is_set():
@@ -217,9 +219,9 @@ class Attachment:
             failpoints.hit("storage.selfcheck.before_inventory")
             places = peer.call("inventory", session, tuple(held.to_wire() for held in batch), timeout=PATIENCE)
             found += len(batch)
-            if len(condemned) < MAX_CONDEMNED:
-                condemned += [batch[place] for place in places]
-        return condemned, found
+            if len(put_off) <= MAX_PUT_OFF:
+                put_off += [batch[place] for place in places]
+        return put_off, found
 
 
 def _pages(items: list[Held]) -> Iterator[list[Held]]:

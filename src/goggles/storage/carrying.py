@@ -215,6 +215,9 @@ class Carrier:
             if self._version_at(path) == version:
                 return
             raise NotFound(f"upload {upload} is not staged here")
+        if self._version_at(path) == version:
+            self._quarantine_staged(staged)  # a second copy of what stands at its place already
+            return
         with self._place(path) as (fd, name):
             self._clear_way(name, fd, path, replaces)
             self._finish_note(staged, version, generation)
@@ -270,9 +273,15 @@ class Carrier:
 
     def _move_file(self, old: str, new: str, version: str) -> None:
         source, target = parse(old), parse(new)
-        if source == target or self._version_at(target) == version:
+        if source == target:
             return
         there = self._version_at(source)
+        if self._version_at(target) == version:
+            if there == version:  # a second copy of what stands at its place already
+                with self._root.parent(source) as (fd, name):
+                    self._quarantine_at(name, fd, source)
+                    self._touch(fd)
+            return
         if there is None:
             self._from_aside(target, version)
             return

@@ -30,12 +30,14 @@ NAMED = 20  # foreign things that a walk logs by name
 
 @dataclass(slots=True)
 class Count:
-    """What a walk came by.  `used`: bytes published and staged; `hashed`: files that had to be read."""
+    """What a walk came by.  `used`: bytes published and staged; `hashed`: files that had to be read; `left_out`:
+    directories that could not be."""
 
     used: int = 0
     foreign: int = 0
     hashed: int = 0
     unreadable: int = 0
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,7 @@ class Walk:
             if directory == ROOT:
                 raise
             if not isinstance(error, (NotFound, NotADirectory)):
+                self.count.left_out += 1
                 log.error("left out: %s", error)
 
     def _is_system(self, directory: DfsPath, entry: os.DirEntry[str]) -> bool:
@@ -219,7 +222,7 @@ def _size(name: str, fd: int) -> int:
 
 
 def _known(kind: str, path: str, note: Note) -> Held:
-    return Held(kind, path, note.size, note.sha256, note.version, note.generation)
+    return Held(kind, path, note.size, note.sha256, note.version, note.generation, note.mtime_ns)
 
 
 def _examined(fd: int) -> Note:

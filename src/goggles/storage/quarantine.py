@@ -1,27 +1,32 @@
 """What a self-check took away: moved aside, kept for a time, never deleted at once.
 
 Layout: .goggles/quarantine/<YYYY-MM-DD>/<path as it was>, with a suffix where that is taken.
+
+Law: a day is as old as the time that storages have run here since the last thing came into it (ages.json).  Clocks that
+jump, or were wrong for a while, delete nothing.
 """
 
 from __future__ import annotations
 
-import contextlib
 import datetime
+import json
 import logging
 import os
 import secrets
 import shutil
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from goggles import failpoints
 from goggles.clock import Clock
 from goggles.errors import NotADirectory
-from goggles.paths import DfsPath, parts
+from goggles.paths import DfsPath, parts, shorten
 from goggles.storage.containment import Root, kind_of
 
 log = logging.getLogger(__name__)
-DAY = 86_400.0
-KEEP = 7 * DAY
+KEEP = 7 * 86_400.0
+AGES, GOING = "ages.json", "going."
 
 
 class Quarantine:
@@ -30,15 +35,21 @@ class Quarantine:
     def __init__(self, folder: Path, clock: Clock) -> None:
         self._folder = folder
         self._clock = clock
+        self._lock = threading.Lock()  # over what is below, and over the choice of a day to delete
         folder.mkdir(exist_ok=True)
+        self._written = _read(folder / AGES)
+        self._opened = clock.monotonic()
+        self._since: dict[str, float] = {}  # day: when it last got something, monotonic
 
     def take(self, name: str, fd: int, was: DfsPath) -> None:
         """Move the file `name` of the directory `fd` here; `was` is its path in the tree."""
         today = datetime.datetime.fromtimestamp(self._clock.now(), datetime.UTC).strftime("%Y-%m-%d")
-        try:
-            self._take(self._folder / today, name, fd, was)
-        except NotADirectory:  # a file of this day stands where a directory is needed
-            self._take(self._folder / today / f"again.{secrets.token_hex(4)}", name, fd, was)
+        with self._lock:
+            self._renew(today)
+            try:
+                self._take(self._folder / today, name, fd, was)
+            except NotADirectory:  # a file of this day stands where a directory is needed
+                self._take(self._folder / today / f"again.{secrets.token_hex(4)}", name, fd, was)
         log.warning("quarantined %s", "/".join(parts(was)), extra={"path": was})
 
     def _take(self, day: Path, name: str, fd: int, was: DfsPath) -> None:
@@ -47,7 +58,7 @@ class Quarantine:
         try:
             with root.parent(was, create=True) as (target, base):
                 if kind_of(base, target):
-                    base = f"{base[:100]}.{secrets.token_hex(4)}"
+                    base = shorten(base, f".{secrets.token_hex(4)}")
                 failpoints.hit("storage.quarantine.before_rename")
                 os.rename(name, base, src_dir_fd=fd, dst_dir_fd=target)
                 os.fsync(target)
@@ -56,18 +67,54 @@ class Quarantine:
 
     def measure(self) -> tuple[int, int]:
         """(files, bytes) in it."""
-        sizes = [path.lstat().st_size for path in self._folder.rglob("*") if path.is_file() and not path.is_symlink()]
+        found = (path for day in self._days() for path in day.rglob("*"))
+        sizes = [_size(path) for path in found if path.is_file() and not path.is_symlink()]
         return len(sizes), sum(sizes)
 
     def prune(self, max_age: float = KEEP, max_bytes: int | None = None) -> None:
         """Delete days that are older than `max_age` seconds; then, oldest first, what is over `max_bytes`."""
-        for day in sorted(self._folder.iterdir()):
-            if self._age(day) > max_age or (max_bytes is not None and self.measure()[1] > max_bytes):
-                log.info("quarantine of %s deleted", day.name)
-                shutil.rmtree(day, ignore_errors=True)
+        with self._lock:
+            days = sorted(self._days(), key=lambda day: (-self._age(day.name), day.name))
+            for day in days:
+                if self._age(day.name) > max_age or (max_bytes is not None and self.measure()[1] > max_bytes):
+                    log.info("quarantine of %s deleted", day.name)
+                    day.rename(self._folder / f"{GOING}{secrets.token_hex(4)}")
+            self._write({day.name: self._age(day.name) for day in self._days()})
+        for going in self._folder.glob(f"{GOING}*"):
+            shutil.rmtree(going, ignore_errors=True)
 
-    def _age(self, day: Path) -> float:
-        with contextlib.suppress(ValueError):
-            date = datetime.datetime.strptime(day.name, "%Y-%m-%d").replace(tzinfo=datetime.UTC)
-            return self._clock.now() - date.timestamp() - DAY
-        return 0.0
+    def _days(self) -> Iterator[Path]:
+        return (path for path in self._folder.iterdir() if path.is_dir() and not path.name.startswith(GOING))
+
+    def _age(self, day: str) -> float:
+        return self._written.get(day, 0.0) + self._clock.monotonic() - self._since.get(day, self._opened)
+
+    def _renew(self, day: str) -> None:
+        self._since[day] = self._clock.monotonic()
+        if self._written.pop(day, 0.0):
+            self._write({name: self._age(name) for name in self._written})
+
+    def _write(self, ages: dict[str, float]) -> None:
+        hidden = self._folder / f"{AGES}.new"
+        hidden.write_text(json.dumps(ages))
+        hidden.replace(self._folder / AGES)
+        self._written = ages
+        self._since |= dict.fromkeys(ages, self._clock.monotonic())
+
+
+def _read(path: Path) -> dict[str, float]:
+    """Ages in seconds by day; without a readable file every day is new."""
+    try:
+        return {str(day): float(age) for day, age in json.loads(path.read_text()).items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        log.warning("%s can not be read, all that is in quarantine counts as new: %s", path, error)
+        return {}
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except FileNotFoundError:
+        return 0

@@ -72,7 +72,7 @@ class Box:
 
     def quarantine(self) -> set[bytes]:
         """The contents of the files in quarantine."""
-        return {path.read_bytes() for path in (self.root / ".goggles/quarantine").rglob("*") if path.is_file()}
+        return {path.read_bytes() for path in (self.root / ".goggles/quarantine").glob("*/**/*") if path.is_file()}
 
 
 @pytest.fixture

@@ -9,8 +9,10 @@ import textwrap
 
 import pytest
 
+from goggles.clock import ManualClock
 from goggles.contracts import orders
 from goggles.errors import Conflict, GogglesError, NotFound, Stale, StorageFailure
+from goggles.storage.quarantine import Quarantine
 from goggles.storage.vault import Vault
 
 V = "a" * 32
@@ -190,6 +192,34 @@ def test_the_quarantine_of_staged_bytes_keeps_them(box):
     assert (box.walk(), box.quarantine(), box.vault.used) == ([], {b"x"}, 0)
 
 
+def test_a_directory_that_can_not_be_read_is_counted(box, monkeypatch):
+    box.put("/d/a", b"x")
+    box.put("/e/b", b"x")
+    scandir = os.scandir
+
+    def broken(fd):
+        if os.readlink(f"/proc/self/fd/{fd}").endswith("/d"):
+            raise OSError(5, "Input/output error")
+        return scandir(fd)
+
+    assert box.vault.counted.left_out == 0
+    monkeypatch.setattr(os, "scandir", broken)
+    assert [held.path for held in box.walk("file")] == ["/e/b"]
+    assert box.vault.counted.left_out >= 1
+
+
+class Wall(ManualClock):
+    """A clock of which wall and monotonic time move apart."""
+
+    wall = mono = 60.0
+
+    def now(self):
+        return self.wall
+
+    def monotonic(self):
+        return self.mono
+
+
 def test_quarantine_is_emptied_by_age(box):
     box.do(orders.quarantine("/a", box.put("/a", b"old")))
     box.clock.advance(6 * 86_400)
@@ -199,6 +229,23 @@ def test_quarantine_is_emptied_by_age(box):
     box.clock.advance(3 * 86_400)
     box.vault.prune_quarantine(7 * 86_400)
     assert box.quarantine() == {b"new"}
+
+
+def test_a_day_of_the_quarantine_ages_over_restarts_and_by_running_time_alone(tmp_path):
+    clock, folder = Wall(), tmp_path / "q"
+    (tmp_path / "x").write_bytes(b"precious")
+    fd = os.open(tmp_path, os.O_RDONLY)
+    Quarantine(folder, clock).take("x", fd, "/x")
+    os.close(fd)
+    clock.wall += 400 * 86_400  # it was booted with the clock of 1970
+    for days in (3, 3, 2):
+        quarantine = Quarantine(folder, clock)
+        quarantine.prune(7 * 86_400)
+        assert quarantine.measure() == (1, 8)
+        clock.mono += days * 86_400
+        quarantine.prune(7 * 86_400)
+    assert quarantine.measure() == (0, 0)
+    assert sorted(path.name for path in folder.iterdir()) == ["ages.json"]
 
 
 def test_quarantine_is_emptied_by_size_oldest_day_first(box):
