@@ -120,8 +120,10 @@ class Inspector:
         except BadPath:
             return Verdict.UNKNOWN
         if held.kind == DIRECTORY:
-            if self._at(path) is None and self._beside(path) == path:
-                self._tx.tree.mkdir(path, parents=True, exist_ok=True)
+            there = self._at(path)
+            if there is not None or self._beside(path) != path:
+                return Verdict.KEEP if there is not None and there.is_dir else Verdict.UNKNOWN
+            self._mkdir(path)
             return Verdict.KEEP
         if not held.hash or (held.version and held.version in self._current):
             return Verdict.UNKNOWN  # unreadable, or another copy of what was taken in a moment ago
@@ -145,7 +147,7 @@ class Inspector:
 
     def _enter(self, held: Held, path: DfsPath) -> tuple[Entry, DfsPath]:
         parent, name = split(path)
-        self._tx.tree.mkdir(parent, parents=True, exist_ok=True)
+        self._mkdir(parent)
         if self._at(path) is not None:
             name = shorten(name, f".restored-{secrets.token_hex(4)}")
         written = self._tx.tree.commit_file(
@@ -160,6 +162,12 @@ class Inspector:
             holders=[],
         )
         return written.entry, join(parent, name)
+
+    def _mkdir(self, path: DfsPath) -> None:
+        """Take a directory into the tree, and have it made everywhere."""
+        for made in self._tx.tree.mkdir(path, parents=True, exist_ok=True):
+            for node in self._site.roster.connected():
+                self._tx.on_commit(partial(node.order, orders.mkdir(made)))
 
     def _order(self, order: orders.Order) -> None:
         self._tx.on_commit(partial(self._node.order, order))
