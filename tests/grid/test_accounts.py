@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from goggles.errors import AlreadyExists, BadRequest, Conflict, GogglesError, NotFound, PermissionDenied
 from goggles.roles import Level, Role
-from goggles.testing.cluster import Cluster
+from goggles.testing.cluster import Cluster, wait_until
 from goggles.wire.dial import Peer
 
 SECRET = "a password: with a colon"
@@ -55,6 +57,29 @@ def test_the_first_start_makes_an_administrator_and_says_so_once(cluster: Cluste
     cluster.wait_active(("alice",))
     assert first_password(cluster) == [password], "the log is written on: it must not be said again"
     assert connect("root", Role.ADMIN).call("login", "admin", password) == "ADMIN"
+
+
+def test_a_start_that_fails_uses_no_password_up(tmp_path: Path) -> None:
+    site = Cluster(tmp_path, ("alice",))
+    with socket.create_server(("127.0.0.1", site.port)):
+        failed = site.start_nameserver()
+        assert failed.wait(20) == 2
+    assert "can not listen" in failed.log.read_text()
+    assert first_password(site) == []
+    try:
+        site.start_nameserver()
+        wait_until("the password is shown", lambda: len(first_password(site)) == 1, 20)
+    finally:
+        site.stop()
+
+
+def test_a_certificate_for_another_host_is_noticed_at_the_start(tmp_path: Path) -> None:
+    site = Cluster(tmp_path, (), nameserver_flags=["--hostname", "elsewhere.example"])
+    process = site.start_nameserver()
+    try:
+        wait_until("a warning", lambda: "not for --hostname elsewhere.example" in process.log.read_text(), 20)
+    finally:
+        site.stop()
 
 
 @pytest.mark.parametrize("level", list(Level))

@@ -18,11 +18,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         from goggles.nameserver.program import Nameserver
 
         nameserver = Nameserver(settings)
-        Librarian(nameserver, settings)
         if nameserver.first_administrator is not None:
             name, password = nameserver.first_administrator
             sys.stderr.write(f"The administrator of this site is {name}, with the password {password}\n")
             sys.stderr.write("It is shown this once only: keep it, or change it.\n")
+            sys.stderr.flush()
+        Librarian(nameserver, settings)
         return serve(nameserver)
 
     return run("vg-nameserver", program)

@@ -91,7 +91,6 @@ class Nameserver:
         attachment = Attachment(site, writing, courier)
         repair = Repair(site, writing, attachment)
         accounts = Accounts(site)
-        self.first_administrator = accounts.first()
         attachment.load()
         owners = Owners(
             site, Namespace(site), writing, attachment, repair, accounts, Verifying(site, repair), self.export_tree
@@ -104,6 +103,8 @@ class Nameserver:
             Doors(lambda caller: self.service(caller, owners), accounts.level, visitors=VISITORS),
             Limits(connections=self._settings.max_connections),
         )
+        # Only now, when nothing is left that could keep it from starting and its password from being shown.
+        self.first_administrator = accounts.first()
         self.service: ServiceMaker = NameserverService
         self.companions: list[Companion] = []
         self._threads = [
@@ -122,6 +123,11 @@ class Nameserver:
         for companion in self.companions:
             companion.start()
         log.info("nameserver of site %s serves on port %d, epoch %d", self.site.name, self.port, self.site.epoch.number)
+        if not self._contexts.is_for(self._settings.hostname):
+            log.warning(
+                "the certificate of this nameserver is not for --hostname %s; whoever calls it so will refuse it",
+                self._settings.hostname,
+            )
         if self._contexts.expires_soon(self._clock.now()):
             log.warning("the certificate of this nameserver expires in less than 30 days; renew it (vg-certs renew)")
 

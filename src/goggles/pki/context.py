@@ -23,7 +23,7 @@ from goggles.clock import Clock, SystemClock
 from goggles.errors import CertificateError
 from goggles.pki.home import Home, leads_to
 from goggles.pki.identity import Identity
-from goggles.pki.pem import load_bundle, load_key, uris_of
+from goggles.pki.pem import hosts_of, load_bundle, load_key, uris_of
 from goggles.pki.revocation import label, revoked_labels
 from goggles.roles import Role
 
@@ -132,6 +132,10 @@ class Contexts:
     def expires_at(self) -> float:
         """When the own certificate runs out; seconds since 1970, UTC."""
         return self._tls.get().own.not_valid_after_utc.timestamp()
+
+    def is_for(self, host: str) -> bool:
+        """Whether the own certificate holds this host name or address."""
+        return host in hosts_of(self._tls.get().own)
 
     def expires_soon(self, now: float, days: float = WARN_DAYS) -> bool:
         return self.expires_at < now + days * 86_400
