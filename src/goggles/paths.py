@@ -84,4 +84,9 @@ def is_inside(path: DfsPath, directory: DfsPath) -> bool:
 
 def show(text: str) -> str:
     """`text` made safe for a terminal or a log: quoted, control characters and surrogates escaped."""
-    return repr(text.encode("utf-8", "backslashreplace").decode())
+    return repr(plain(text))
+
+
+def plain(text: str) -> str:
+    """`text` that can be encoded: what of it was no UTF-8 is escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -15,7 +15,7 @@ from goggles.client.sending import Source, send_small
 from goggles.client.trees import WINDOW, Job, TreeTransfer, is_error
 from goggles.contracts.data import Stored, WriteTicket
 from goggles.errors import GogglesError, LocalFileError
-from goggles.paths import DfsPath, join, show
+from goggles.paths import DfsPath, join, plain, show
 from goggles.wire import faults
 from goggles.wire.data import Kind
 from goggles.wire.dial import Address
@@ -52,14 +52,14 @@ class PutTree(TreeTransfer):
         return directories, jobs
 
     def _unreadable(self, error: OSError) -> None:
-        name = show(str(error.filename))
-        self.tally.fail(name, LocalFileError(f"{name} can not be read: {error.strerror}"))
+        name = str(error.filename)
+        self.tally.fail(plain(name), LocalFileError(f"{show(name)} can not be read: {error.strerror}"))
 
     def _place(self, here: DfsPath, name: str, local: Path) -> DfsPath | None:
         try:
             return join(here, name)
         except GogglesError as error:
-            self.tally.fail(show(str(local)), error)
+            self.tally.fail(plain(str(local)), error)
             return None
 
     def _job(self, here: DfsPath, name: str, local: Path) -> Job | None:

@@ -26,7 +26,7 @@ from goggles.client.shell import render
 from goggles.client.shell.words import WILD, Word, resolve, safe
 from goggles.contracts.records import FileInfo
 from goggles.errors import BadRequest, Cancelled, GogglesError, NotFound
-from goggles.paths import ROOT, DfsPath, join
+from goggles.paths import ROOT, DfsPath, join, show
 
 PATIENCE = 1.0  # seconds before a progress bar appears
 
@@ -151,7 +151,7 @@ class Base:
     def summarize(self, options: Any, summary: Summary, verb: str) -> None:
         """The end of a transfer of a whole directory."""
         for path, message in summary.failed:
-            self.complain(GogglesError(f"{path}: {message}"))
+            self.complain(GogglesError(f"{path if path.isprintable() else show(path)}: {message}"))
         rate = render.size(int(summary.bytes / max(summary.seconds, 1e-3)))
         text = f"{verb} {summary.files} files, {render.size(summary.bytes)}, {rate}/s"
         data = {"files": summary.files, "directories": summary.directories, "bytes": summary.bytes}
