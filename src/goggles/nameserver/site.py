@@ -42,6 +42,10 @@ def _nothing(_: str) -> bool:
     return False
 
 
+def _unheard(severity: str, category: str, message: str) -> None:
+    """Without a librarian troubles stand in the log alone."""
+
+
 @dataclass(eq=False)
 class Site:
     """One nameserver's shared state."""
@@ -61,6 +65,7 @@ class Site:
     reconsider: deque[int] = field(default_factory=deque)  # entry ids whose copies may be too few or too many
     sweeps: deque[int] = field(default_factory=deque)  # storage ids all of whose files are to be reconsidered
     expected: Callable[[str], bool] = _nothing  # whether an arrival is waited for; the librarian knows
+    trouble: Callable[[str, str, str], None] = _unheard  # severity, category, message: for the table of errors
     has_trash: bool = True  # removed directories wait to be purged
     wake_repair: threading.Event = field(default_factory=threading.Event)
     stopping: threading.Event = field(default_factory=threading.Event)
