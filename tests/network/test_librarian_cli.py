@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 
 from goggles import AdminClient, LibrarianClient
 from goggles.cli import librarian_files  # noqa: F401 - declares commands
-from goggles.cli.librarian_grammar import COMMANDS
+from goggles.cli.librarian_grammar import COMMANDS, parser
 from goggles.exceptions import LibrarianHTTPError, LibrarianPartialError, LibrarianTimeoutError
 from goggles.roles import Role
 from goggles.testing.cluster import SOURCE, Cluster, free_port, wait_until
@@ -106,6 +107,12 @@ def test_two_librarians_are_linked_as_the_guide_says_and_files_flow(run: Run, ne
     ok(run, f"set-librarian-transfer {HERE} --name={THERE} --enabled")
     assert ok(run, f"run-task {HERE} send_clone")["count"] == 1
     network.wait_arrived(THERE, ["/2026/07/raw"])
+    by_hand = f"--librarian {THERE} --{{}} --database {network[HERE].database}"
+    ok(run, f"upload {HERE} {network[HERE].folder / 'raw'} 2026/07/raw2")
+    assert run(by_hand.format("disable"), "transfer_status").returncode == 0
+    assert ok(run, f"run-task {HERE} send_clone")["count"] == 0
+    assert run(by_hand.format("enable"), "transfer_status").returncode == 0
+    assert ok(run, f"run-task {HERE} send_clone")["count"] == 1
 
 
 def test_who_works_on_the_database_is_noticed_by_the_running_nameserver(run: Run, network: Network) -> None:
@@ -303,8 +310,6 @@ def test_through_a_tunnel_the_name_in_the_certificate_is_said(run: Run, network:
 
 @pytest.mark.parametrize("name", sorted(COMMANDS) or ["none"])
 def test_every_command_has_help_with_an_example_that_can_be_read(run: Run, name: str) -> None:
-    from goggles.cli.librarian_grammar import parser
-
     done = run(f"{name} --help")
     assert done.returncode == 0
     assert f"librarian {COMMANDS[name].example}" in done.stdout
@@ -396,3 +401,81 @@ def test_files_that_failed_come_with_the_error(client: AdminClient, tmp_path: Pa
         client.upload(tmp_path, "partly")
     assert len(caught.value.failed) == 1
     assert caught.value.summary.files == 1
+
+
+# --- where the server has the doors already --------------------------------------------------
+
+
+@pytest.fixture
+def known(client: AdminClient) -> Callable[..., Any]:
+    """Call a method of the client; skips where the server has no such door (yet)."""
+
+    def known(method: str, *args: Any) -> Any:
+        try:
+            return getattr(client, method)(*args)
+        except LibrarianHTTPError as error:
+            if error.status_code == 501:
+                pytest.skip(str(error))
+            raise
+
+    return known
+
+
+def test_a_file_is_found_with_its_copies(client: AdminClient, known: Callable[..., Any]) -> None:
+    client.session.mkdir("/looked", exist_ok=True)
+    client.session.write("/looked/for", b"here I am")
+    (found,) = known("search_files", "looked/for")
+    assert (found.name, found.size, found.instances[0].storage) == ("/looked/for", 9, "alice")
+    assert known("search_files", "looked/for-in-vain") == []
+
+
+def test_every_copy_is_read_again(client: AdminClient, known: Callable[..., Any]) -> None:
+    client.session.write("/read-again", b"good bytes")
+    copies = known("validate_file", "/read-again")
+    assert [(copy.librarian, copy.computed_same_checksum) for copy in copies] == [(HERE, True)]
+
+
+@pytest.mark.parametrize("method", ["get_store_list", "get_tasks", "search_errors"])
+def test_what_is_listed_can_be_shown(run: Run, known: Callable[..., Any], method: str) -> None:
+    rows = known(method)
+    command = {"get_tasks": "tasks"}.get(method, method.replace("_", "-"))
+    done = run(f"{command} {HERE}")
+    assert done.returncode == 0, done.stderr
+    assert all(str(row.get("name", "")) in done.stdout for row in rows)
+
+
+def test_a_store_travels_by_its_manifest(
+    client: AdminClient, known: Callable[..., Any], network: Network, run: Run, tmp_path: Path
+) -> None:
+    client.session.write("/carried", b"on a drive")
+    manifest = known("get_store_manifest", "alice")
+    manifest["store_files"] = [entry for entry in manifest["store_files"] if entry["name"] == "/carried"]
+    (tmp_path / "alice.json").write_text(json.dumps(manifest))
+    line = f"ingest-manifest {THERE} --manifest alice.json --store-root {network[HERE].root('alice')}"
+    assert ok(run, line) == {"files": 1, "bytes": 10, "already_there": 0}
+    assert ok(run, line) == {"files": 0, "bytes": 0, "already_there": 1}
+
+
+# --- the guide -------------------------------------------------------------------------------
+
+
+def guide() -> str:
+    return (Path(__file__).parents[2] / "docs" / "librarian.md").read_text()
+
+
+def test_the_guide_names_every_command_with_its_options() -> None:
+    table = guide().partition("## All commands")[2].partition("## In Python")[0]
+    told = {word for cell in re.findall(r"`([a-z-]+(?: [^`]*)?)`", table) for word in cell.split()[:1]}
+    assert set(COMMANDS) <= told
+    written = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", table))
+    options = {name for each in COMMANDS.values() for item in each.options for name in item.names if name[0] == "-"}
+    short = {"-n", "-u", "-s", "-c", "--uploader", "--source", "--category", "--severity", "--name"}
+    assert options - short <= written
+    assert written - options <= {"--json", "--help", "--librarian", "--enable", "--disable", "--database"}
+
+
+def test_the_commands_of_the_guide_can_be_read() -> None:
+    lines = [line.strip() for line in guide().replace("\\\n", " ").splitlines() if line.startswith("    librarian ")]
+    assert len(lines) == 6
+    for line in lines:
+        parser().parse_args(shlex.split(line)[1:])

@@ -5,7 +5,6 @@ Law: see `librarian_grammar`.
 
 from __future__ import annotations
 
-import threading
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -31,15 +30,8 @@ PATH = option("path", metavar="PATH", help="The name of the file in the libraria
     option("--meta", choices=("infer",), default="infer", help="Taken for habit."),
 )
 def upload(client: AdminClient, options: Namespace) -> Reply:
-    cancel = threading.Event()
-    try:
-        with Bar() as bar:
-            done = client.upload(
-                Path(options.local), options.dest, options.deletion, options.null_obsid, progress=bar, cancel=cancel
-            )
-    except KeyboardInterrupt:
-        cancel.set()
-        raise
+    with Bar() as bar:
+        done = client.upload(Path(options.local), options.dest, options.deletion, options.null_obsid, progress=bar)
     there = f"; {done.already_there} were there already" if done.already_there else ""
     return Reply(done, f"{safe(done.path)}: {done.files} files uploaded, {render.size(done.bytes)}{there}")
 

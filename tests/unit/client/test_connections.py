@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +170,13 @@ def test_a_certificate_that_is_given_brings_its_own_key(tmp_path: Path, monkeypa
 def test_levels_are_those_of_the_accounts() -> None:
     assert {level.name: level.value for level in AuthLevel} == {level.name: level.value for level in Level}
     assert f"{AuthLevel.CALLBACK}" == "AuthLevel.CALLBACK"
+
+
+def test_the_package_alone_loads_no_client() -> None:
+    heavy = "{'rpyc', 'sqlalchemy', 'goggles.client', 'rich'}"
+    code = f"import sys, goggles; found = {heavy} & set(sys.modules); goggles.AdminClient; sys.exit(str(found or ''))"
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.stderr.strip() == ""
 
 
 def test_one_base_catches_all() -> None:
