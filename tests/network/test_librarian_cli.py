@@ -217,7 +217,7 @@ def test_a_folder_is_uploaded_and_what_was_missing_is_added(run: Run, network: N
     (folder / "new").write_bytes(b"new")
     second = ok(run, f"upload {HERE} run /runs/7")
     assert (second["files"], second["already_there"]) == (1, 5)
-    (folder / "new").write_bytes(b"other")
+    (folder / "new").write_bytes(b"NEW")
     (folder / "newer").write_bytes(b"newer")
     done = run(f"upload {HERE} run /runs/7")
     assert done.returncode == 1
