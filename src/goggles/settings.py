@@ -241,6 +241,7 @@ class StorageSettings(_Server, _Caller):
     capacity: int = _setting("bytes that this storage may hold: 1048576, 1MiB, 10G, 2T", SIZE)
     rootpath: Path = _setting("folder that holds the files", PATH, found="storage-NAME")
     zone: str = _setting("zone (room, rack, host): copies are spread over zones", TEXT, "")
+    ingestable: bool = _setting("whether it takes new files; no: a drive that create_local_clone fills", SWITCH, True)
     quarantine_days: float = _setting("days for which quarantined files are kept", seconds(), 7.0)
     ssh_host: str = _setting("host name under which other sites reach this storage by ssh, for rsync", TEXT, "")
     ssh_root: str = _setting("where ssh users find the folder --rootpath (as a rule at its own path)", TEXT, "")

@@ -8,19 +8,28 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from sqlalchemy import select
+
 from goggles.librarian import schedule
-from goggles.librarian.admindoors import AdminDoors
-from goggles.librarian.doors import Desks, PeerDoors
+from goggles.librarian.doors import Desks
+from goggles.librarian.evicting import Evicting
+from goggles.librarian.holdingdoors import HoldingDoors, Holdings
 from goggles.librarian.inbox import Inbox
+from goggles.librarian.keeping import Keeping
 from goggles.librarian.keyring import Keyring
 from goggles.librarian.managers import Managers
 from goggles.librarian.managers.pushing import GogglesManager, LocalManager, Reports, RsyncManager
 from goggles.librarian.outbox import Outbox
 from goggles.librarian.peers import Peers
+from goggles.librarian.searching import Searching
+from goggles.librarian.sneakernet import SneakerNet
 from goggles.librarian.tasks import Tasks
+from goggles.librarian.validating import Validating
+from goggles.meta.peering import marks, peers
 from goggles.nameserver.doors import Owners
 from goggles.nameserver.program import Nameserver
 from goggles.nameserver.service import NameserverService
+from goggles.nameserver.site import Site
 from goggles.pki.context import Contexts, PkiFiles
 from goggles.settings import NameserverSettings
 from goggles.wire.dial import Dialer
@@ -29,7 +38,7 @@ from goggles.wire.service import Caller
 log = logging.getLogger(__name__)
 
 
-class LibrarianService(AdminDoors, PeerDoors, NameserverService):
+class LibrarianService(HoldingDoors, NameserverService):
     """All doors of a nameserver that is a librarian."""
 
 
@@ -44,14 +53,22 @@ class Librarian:
         makers = (GogglesManager, LocalManager, RsyncManager)
         managers = Managers([make(site, self.peers, reports, settings.push_rate) for make in makers])
         outbox = Outbox(site, self.peers, managers)
-        self.desks = Desks(self.peers, inbox, outbox, reports)
+        owners = nameserver.owners
+        validating = Validating(site, self.peers, owners.verifying)
+        evicting = Evicting(site, self.peers, validating)
+        keeping = Keeping(site, self.peers, owners.repair, owners.verifying, evicting)
+        self.desks = Desks(self.peers, inbox, outbox, reports, validating)
+        self.holdings = Holdings(
+            Searching(site, owners.namespace), evicting, keeping, SneakerNet(site, self.peers, keeping)
+        )
         plans = schedule.load(settings.background) if settings.background is not None else schedule.DEFAULT
-        self.tasks = Tasks(site, self.peers, inbox, outbox, plans)
+        self.tasks = Tasks(site, self.peers, inbox, outbox, keeping, evicting, plans)
+        site.linked = _is_linked(site)
         nameserver.service = self.service
         nameserver.companions.append(self)
 
     def service(self, caller: Caller, owners: Owners) -> LibrarianService:
-        return LibrarianService(caller, owners, self.desks, self.tasks)
+        return LibrarianService(caller, owners, self.desks, self.tasks, self.holdings)
 
     def start(self) -> None:
         self.tasks.start()
@@ -59,6 +76,12 @@ class Librarian:
     def stop(self) -> None:
         self.tasks.stop()
         self.peers.close()
+
+
+def _is_linked(site: Site) -> bool:
+    """Whether files of this site may be elsewhere."""
+    with site.database.read() as connection:
+        return any(connection.execute(select(table).limit(1)).first() is not None for table in (peers, marks))
 
 
 def _dialer(settings: NameserverSettings) -> Dialer | None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from goggles import failpoints
 from goggles.contracts.peering import Place, Reception, State
-from goggles.errors import Conflict, GogglesError, HaveIt, Unavailable
+from goggles.errors import Conflict, GogglesError, HaveIt, NotFound, Unavailable
 from goggles.librarian import ledger
 from goggles.librarian.ledger import Record
 from goggles.librarian.managers import Managers, Status
@@ -24,6 +24,7 @@ from goggles.librarian.peers import PeerInfo, Peers
 from goggles.librarian.states import LIVE, Event, leads_on
 from goggles.nameserver.decisions import Transaction
 from goggles.nameserver.site import Site
+from goggles.paths import parse
 from goggles.wire import faults
 
 log = logging.getLogger(__name__)
@@ -48,17 +49,30 @@ class Outbox:
         self._peers = peers
         self._managers = managers
         self._lock = threading.Lock()
-        self._cursors: dict[int, int] = {}  # by peer: the last entry that was looked at; guarded by _lock
+        self._cursors: dict[int, int] = {}  # by peer: the last entry that was looked at
+        self._offering: dict[int, threading.Lock] = {}  # by peer: one offer at a time; guarded by _lock
 
     # --- send_clone ------------------------------------------------------------------------
 
     def send(self, peer: PeerInfo, limits: Limits, since: float, priority: int = 0) -> int:
         """Offer the next batch of files to a peer; how many it has taken."""
-        with self._site.database.read() as connection:
-            rows = ledger.unanswered(connection, peer.id, limits.batch)
-        if not rows:
-            rows = self._choose(peer, limits.batch, since)
-        return self._offer(peer, rows, priority) if rows else 0
+        with self._one_offer(peer):
+            with self._site.database.read() as connection:
+                rows = ledger.unanswered(connection, peer.id, limits.batch)
+            if not rows:
+                rows = self._choose(peer, limits.batch, since)
+            return self._offer(peer, rows, priority) if rows else 0
+
+    def offer_waiting(self, peer: PeerInfo, limits: Limits) -> int:
+        """Offer what was promised to a peer, or has no answer yet; how many it has taken."""
+        with self._one_offer(peer):
+            with self._site.database.read() as connection:
+                rows = ledger.unanswered(connection, peer.id, limits.batch)
+            return self._offer(peer, rows, 1) if rows else 0
+
+    def _one_offer(self, peer: PeerInfo) -> threading.Lock:
+        with self._lock:
+            return self._offering.setdefault(peer.id, threading.Lock())
 
     def _choose(self, peer: PeerInfo, limit: int, since: float) -> list[Record]:
         """Write down which files go next."""
@@ -93,6 +107,34 @@ class Outbox:
         if path is None or not found or found[0].id != number:
             return ""
         return ledger.add_outgoing(tx.tree, peer.id, found[0], path)
+
+    def promise(self, peer: PeerInfo, path: str, size: int, sha256: str) -> None:
+        """A peer asks for a file that it needs: it is offered to it soon, also if it was sent before."""
+        self._peers.heard(peer.name)
+        if not peer.enabled:
+            raise Conflict(f"transfers to librarian {peer.name} are disabled here", "enable them first")
+
+        def decide(tx: Transaction) -> None:
+            entry = tx.tree.need_file(parse(path))
+            if (entry.size, entry.sha256) != (size, sha256):
+                raise Conflict(f"{path} has other bytes here", "see validate-file on both sides")
+            if not tx.tree.instances_of([entry.id]).get(entry.id):
+                raise NotFound(f"no copy of {path} is here")
+            if ledger.live_outgoing(tx.tree.tx, entry.id, peer.id) is None:
+                ledger.add_outgoing(tx.tree, peer.id, entry, path)
+
+        self._site.decisions.run(decide)
+
+    def whereabouts(self, files: Sequence[tuple[str, int, str]]) -> list[tuple[str, ...]]:
+        """For each (path, size, sha256) the storages here that hold these very bytes."""
+        found: list[tuple[str, ...]] = []
+        with self._site.look() as tree:
+            for path, size, sha256 in files:
+                entry = tree.find(parse(path))
+                same = entry is not None and (entry.size, entry.sha256) == (size, sha256)
+                holders = tree.instances_of([entry.id]).get(entry.id, []) if entry is not None and same else []
+                found.append(tuple(self._site.roster.get(holder).name for holder in holders))
+        return found
 
     def _offer(self, peer: PeerInfo, rows: Sequence[Record], priority: int) -> int:
         with self._site.database.read() as connection:
@@ -285,7 +327,8 @@ class Outbox:
             rows = ledger.outgoing_rows(tx.tree.tx, [item[0] for item in items])
             for ours, theirs, state, store, error in items:
                 row = rows.get(ours)
-                if row is not None and row.peer_id == peer.id and row.remote_id == theirs:
+                carried = row is not None and not row.remote_id and bool(row.place)
+                if row is not None and row.peer_id == peer.id and (row.remote_id == theirs or carried):
                     self._over(tx, peer, row, State(state), store, error)
 
         self._site.decisions.run(decide)

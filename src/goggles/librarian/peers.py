@@ -161,6 +161,7 @@ class Peers:
             row |= {"authenticator": made.sealed, "enabled": True, "managers": ",".join(made.managers)}
             row |= {"added_at": now, "last_seen": 0.0, "last_heard": 0.0}
             key = connection.execute(insert(peers).values(row)).inserted_primary_key
+            self._site.linked = True
             return replace(made, id=int(key[0]) if key else 0)
 
         return self._site.decisions.run(decide)

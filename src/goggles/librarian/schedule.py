@@ -79,6 +79,17 @@ def _count(value: Any) -> int:
     return value
 
 
+def _switch(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(_text(one) for one in (value if isinstance(value, list) and value else [value]))
+
+
+SWITCH = ("true or false", _switch)
 TEXT, COUNT = ("a text", _text), ("a whole number from 1 up", _count)
 DAYS, TEXT_OR_NULL = ("a number of days", _number), ("a text or null", _or_none(_text))
 DAYS_OR_NULL = ("a number of days or null", _or_none(_number))
@@ -101,6 +112,24 @@ KINDS: dict[str, dict[str, Key]] = {
     "receive_clone": {"files_per_run": Key(*COUNT, default=1024), "deletion_policy": Key("0 or 1", int, default=0)},
     "outgoing_transfer_hypervisor": {"age_in_days": Key(*DAYS, default=7.0)},
     "incoming_transfer_hypervisor": {"age_in_days": Key(*DAYS, default=30.0)},
+    "check_integrity": {"age_in_days": Key(*DAYS, default=30.0), "store_name": Key(*TEXT_OR_NULL)},
+    "create_local_clone": {
+        "age_in_days": Key(*DAYS_OR_NULL),
+        "clone_from": Key(*TEXT, needed=True),
+        "clone_to": Key("a text or a list of texts", _texts, needed=True),
+        "files_per_run": Key(*COUNT, default=1024),
+        "disable_store_on_full": Key(*SWITCH, default=False),
+    },
+    "duplicate_remote_instance_hypervisor": {},
+    "rolling_deletion": {
+        "store_name": Key(*TEXT_OR_NULL),
+        "age_in_days": Key(*DAYS, needed=True),
+        "number_of_remote_copies": Key(*COUNT, default=3),
+        "verify_downstream_checksums": Key(*SWITCH, default=True),
+        "mark_unavailable": Key(*SWITCH, default=True),
+        "force_deletion": Key(*SWITCH, default=False),
+    },
+    "corruption_fixer": {},
 }
 SPELLINGS = {"recieve_clone": "receive_clone", "recv_clone": "receive_clone"}
 
@@ -108,6 +137,7 @@ DEFAULT = (
     Plan("consume_queue", "consume queue", 1.0),
     Plan("check_consumed_queue", "check consumed queue", 1.0),
     Plan("receive_clone", "receive clone", 1.0, None, MappingProxyType({"files_per_run": 1024, "deletion_policy": 0})),
+    Plan("corruption_fixer", "corruption fixer", 60.0),
     Plan("outgoing_transfer_hypervisor", "outgoing hypervisor", 3600.0, None, MappingProxyType({"age_in_days": 1.0})),
     Plan("incoming_transfer_hypervisor", "incoming hypervisor", 3600.0, None, MappingProxyType({"age_in_days": 7.0})),
 )

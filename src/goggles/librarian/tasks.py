@@ -15,8 +15,10 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from goggles.errors import GogglesError, NotFound
+from goggles.librarian.evicting import Evicting, Rules
 from goggles.librarian.hypervisors import Hypervisors
 from goggles.librarian.inbox import Inbox
+from goggles.librarian.keeping import Keeping
 from goggles.librarian.outbox import Limits, Outbox
 from goggles.librarian.peers import PeerInfo, Peers
 from goggles.librarian.schedule import KINDS, SPELLINGS, Plan
@@ -25,6 +27,7 @@ from goggles.nameserver.site import Site
 log = logging.getLogger(__name__)
 DAY = 86_400.0
 THREADS = 8
+Over = Callable[[], bool]  # whether a task has to stop now
 LONGEST = 3_600.0  # seconds that a task without a soft timeout may take in one go
 
 
@@ -42,12 +45,23 @@ class Run:
 class Tasks:
     """The tasks of this librarian."""
 
-    def __init__(self, site: Site, peers: Peers, inbox: Inbox, outbox: Outbox, plans: Sequence[Plan]) -> None:
+    def __init__(
+        self,
+        site: Site,
+        peers: Peers,
+        inbox: Inbox,
+        outbox: Outbox,
+        keeping: Keeping,
+        evicting: Evicting,
+        plans: Sequence[Plan],
+    ) -> None:
         self._site = site
         self._peers = peers
         self._inbox = inbox
         self._outbox = outbox
         self._hypervisors = Hypervisors(site, peers, inbox, outbox)
+        self._keeping = keeping
+        self._evicting = evicting
         self._plans = {plan.name: plan for plan in plans}
         self._runs = {plan.name: Run() for plan in plans}
         self._running = {plan.name: threading.Lock() for plan in plans}
@@ -57,9 +71,12 @@ class Tasks:
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
             timezone="UTC",
         )
-        self._kinds: dict[str, Callable[[Plan, Callable[[], bool]], int]] = {
+        self._kinds: dict[str, Callable[[Plan, Over], int]] = self._transfer_kinds() | self._holding_kinds()
+
+    def _transfer_kinds(self) -> dict[str, Callable[[Plan, Over], int]]:
+        return {
             "send_clone": self._send_clone,
-            "consume_queue": lambda _, __: self._each(lambda peer: self._outbox.consume(peer, Limits())),
+            "consume_queue": lambda _, __: self._each(self._consume),
             "check_consumed_queue": lambda _, __: self._each(lambda peer: self._outbox.check(peer, Limits())),
             "receive_clone": self._receive_clone,
             "outgoing_transfer_hypervisor": lambda plan, _: self._each(
@@ -68,6 +85,19 @@ class Tasks:
             "incoming_transfer_hypervisor": lambda plan, _: self._each(
                 lambda peer: self._hypervisors.incoming(peer, DAY * plan["age_in_days"])
             ),
+        }
+
+    def _holding_kinds(self) -> dict[str, Callable[[Plan, Over], int]]:
+        return {
+            "check_integrity": lambda plan, over: self._keeping.check_integrity(
+                DAY * plan["age_in_days"], plan["store_name"], over
+            ),
+            "create_local_clone": self._create_local_clone,
+            "corruption_fixer": lambda _, over: self._keeping.fix(over),
+            "duplicate_remote_instance_hypervisor": lambda _, over: self._each(
+                lambda peer: self._keeping.check_elsewhere(peer, over)
+            ),
+            "rolling_deletion": self._rolling_deletion,
         }
 
     def start(self) -> None:
@@ -157,6 +187,26 @@ class Tasks:
             except GogglesError as error:
                 log.warning("librarian %s: %s", peer.name, error)
         return done
+
+    def _consume(self, peer: PeerInfo) -> int:
+        offered = self._outbox.offer_waiting(peer, Limits())
+        return offered + self._outbox.consume(peer, Limits())
+
+    def _create_local_clone(self, plan: Plan, _: Over) -> int:
+        age = plan["age_in_days"]
+        since = 0.0 if age is None else self._site.clock.now() - DAY * age
+        limit, disable = plan["files_per_run"], plan["disable_store_on_full"]
+        return self._keeping.clone(since, plan["clone_from"], plan["clone_to"], limit, disable)
+
+    def _rolling_deletion(self, plan: Plan, over: Over) -> int:
+        rules = Rules(
+            plan["number_of_remote_copies"],
+            plan["store_name"] or "",
+            plan["verify_downstream_checksums"],
+            plan["mark_unavailable"],
+        )
+        before = self._site.clock.now() - DAY * plan["age_in_days"]
+        return self._evicting.roll(rules, before, plan["force_deletion"], over)
 
     def _send_clone(self, plan: Plan, over: Callable[[], bool]) -> int:
         peer = self._peers.need(plan["destination_librarian"])

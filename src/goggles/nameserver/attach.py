@@ -62,6 +62,7 @@ class Attachment:
             for row in tree.storages():
                 files, size = used.get(row.id, (0, 0))
                 node = Node(row.id, row.name, row.storage_id, Address(row.host, row.port), row.zone, row.capacity)
+                node.enabled, node.ingestable = row.enabled, row.ingestable
                 node.used, node.files, node.draining = size, files, row.draining
                 node.state = NodeState.GRACE if row.counted else NodeState.DOWN
                 node.returning = bool(row.counted)
@@ -123,14 +124,9 @@ class Attachment:
                     f"this folder belongs to storage {other.name}, not to {hello.name}",
                     "a storage's folder may not be copied or shared; use an empty one",
                 )
-        row = tx.tree.enroll_storage(
-            name=hello.name,
-            storage_id=hello.storage_id,
-            host=address.host,
-            port=address.port,
-            capacity=hello.capacity,
-            zone=hello.zone,
-        )
+        values = {"storage_id": hello.storage_id, "host": address.host, "port": address.port}
+        values |= {"capacity": hello.capacity, "zone": hello.zone, "ingestable": hello.ingestable}
+        row = tx.tree.enroll_storage(hello.name, values)
         node = site.roster.find(hello.name)
         return node or Node(row.id, row.name, row.storage_id, address, row.zone, row.capacity)
 
@@ -145,7 +141,7 @@ class Attachment:
         node.storage_id, node.address, node.zone = hello.storage_id, Address(hello.host, hello.port), hello.zone
         node.capacity, node.disk_free = hello.capacity, hello.disk_free
         node.certificate_expires, node.facilities = hello.certificate_expires, hello.facilities
-        node.busy = frozenset()
+        node.busy, node.ingestable = frozenset(), hello.ingestable
         node.move(Event.UPGRADE, site.clock.now(), site.clock.monotonic())
         node.beat = site.clock.monotonic()
         site.roster.open_session(node, session)
