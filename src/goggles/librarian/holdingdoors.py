@@ -114,7 +114,7 @@ class HoldingDoors(AdminDoors):
     def complete_manifest_entries(self, source: str, entries: tuple[Value, ...]) -> tuple[Value, ...]:
         """The files of these entries are here now: for each ("done", remark), or (code, message, hint)."""
         _check(source, entries)
-        caller = str(self.caller.identity)
+        caller = self.caller.identity.name
         return each(entries, lambda pairs: self._holdings.sneakernet.complete(source, checked(pairs), caller))
 
 
