@@ -9,27 +9,28 @@ import logging
 from pathlib import Path
 
 from goggles.librarian import schedule
-from goggles.librarian.admindoors import AdminDoors
-from goggles.librarian.doors import Desks, PeerDoors
+from goggles.librarian.doors import Desks
 from goggles.librarian.inbox import Inbox
 from goggles.librarian.keyring import Keyring
 from goggles.librarian.managers import Managers
 from goggles.librarian.managers.pushing import GogglesManager, LocalManager, Reports, RsyncManager
+from goggles.librarian.opsdoors import OpsDoors
 from goggles.librarian.outbox import Outbox
 from goggles.librarian.peers import Peers
 from goggles.librarian.tasks import Tasks
+from goggles.librarian.troubles import Troubles
 from goggles.nameserver.doors import Owners
 from goggles.nameserver.program import Nameserver
 from goggles.nameserver.service import NameserverService
 from goggles.pki.context import Contexts, PkiFiles
-from goggles.settings import NameserverSettings
+from goggles.settings import OFF, NameserverSettings
 from goggles.wire.dial import Dialer
 from goggles.wire.service import Caller
 
 log = logging.getLogger(__name__)
 
 
-class LibrarianService(AdminDoors, PeerDoors, NameserverService):
+class LibrarianService(OpsDoors, NameserverService):
     """All doors of a nameserver that is a librarian."""
 
 
@@ -38,6 +39,7 @@ class Librarian:
 
     def __init__(self, nameserver: Nameserver, settings: NameserverSettings) -> None:
         site, reports = nameserver.site, Reports()
+        self.troubles = Troubles(site, settings.webhook)
         self.peers = Peers(site, _dialer(settings), Keyring(settings.encryption_key_file))
         inbox = Inbox(site, self.peers)
         inbox.load()
@@ -45,20 +47,28 @@ class Librarian:
         managers = Managers([make(site, self.peers, reports, settings.push_rate) for make in makers])
         outbox = Outbox(site, self.peers, managers)
         self.desks = Desks(self.peers, inbox, outbox, reports)
-        plans = schedule.load(settings.background) if settings.background is not None else schedule.DEFAULT
-        self.tasks = Tasks(site, self.peers, inbox, outbox, plans)
+        self.tasks = Tasks(site, self.peers, inbox, outbox, _plans(settings))
         nameserver.service = self.service
         nameserver.companions.append(self)
 
     def service(self, caller: Caller, owners: Owners) -> LibrarianService:
-        return LibrarianService(caller, owners, self.desks, self.tasks)
+        return LibrarianService(caller, owners, self.desks, self.tasks, self.troubles)
 
     def start(self) -> None:
+        self.troubles.start()
         self.tasks.start()
 
     def stop(self) -> None:
         self.tasks.stop()
         self.peers.close()
+        self.troubles.stop()
+
+
+def _plans(settings: NameserverSettings) -> tuple[schedule.Plan, ...]:
+    """The schedule; none where another process has it."""
+    if settings.background == OFF:
+        return ()
+    return schedule.DEFAULT if settings.background is None else schedule.load(settings.background)
 
 
 def _dialer(settings: NameserverSettings) -> Dialer | None:

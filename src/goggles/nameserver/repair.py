@@ -116,7 +116,9 @@ class Repair:
 
         site.decisions.run(decide)
         site.sweeps.append(node.id)
-        log.warning("storage %s has been away for %g s: its copies do not count any more", node.name, site.policy.grace)
+        why = f"storage {node.name} has been away for {site.policy.grace:g} s: its copies do not count any more"
+        log.warning("%s", why)
+        site.trouble("error", "data_availability", why)
 
     def _settling(self) -> bool:
         """True in the first moments after a start while storages that were there are not back yet."""
@@ -368,10 +370,15 @@ class Repair:
         if node.id not in tx.tree.instances_of([entry.id]).get(entry.id, ()):
             return
         tx.tree.drop_instances(node.id, [entry.id])
-        tx.tree.set_owed(entry.id, len(tx.tree.instances_of([entry.id]).get(entry.id, ())))
+        left = len(tx.tree.instances_of([entry.id]).get(entry.id, ()))
+        tx.tree.set_owed(entry.id, left)
+        path = tx.tree.path_of(entry.id)
 
         def effect() -> None:
             node.lose(entry.size, order)
+            if not left:
+                why = f"the last copy of {path} here is lost: storage {node.name} had it"
+                self._site.trouble("critical", "data_availability", why)
             self._site.reconsider.append(entry.id)
             self._site.wake_repair.set()
 

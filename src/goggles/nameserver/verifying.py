@@ -99,7 +99,10 @@ class Verifying:
             job.then()
         if verdict == "bad":
             log.error("storage %s has a bad copy of %s", job.node.name, job.path, extra={"path": job.path})
+            self._site.trouble("error", "data_integrity", f"storage {job.node.name} had a bad copy of {job.path}")
             self._site.decisions.run(lambda tx: self._repair.drop_bad(tx, job.node, job.version))
         if verdict.startswith(("missing", "unreadable")):
             log.error("storage %s can not give its copy of %s: %s", job.node.name, job.path, verdict)
+            why = f"storage {job.node.name} can not give its copy of {job.path}: {verdict}"
+            self._site.trouble("error", "data_availability", why)
             self._site.decisions.run(lambda tx: self._repair.drop_missing(tx, job.node, job.path, job.version))
