@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 from goggles.contracts.records import Pairs, Value
 from goggles.errors import BadRequest, LimitExceeded
-from goggles.librarian.admindoors import AdminDoors
 from goggles.librarian.doors import Desks
 from goggles.librarian.evicting import Evicting, Rules
 from goggles.librarian.keeping import Keeping
+from goggles.librarian.opsdoors import OpsDoors
 from goggles.librarian.searching import Query, Searching
 from goggles.librarian.sneakernet import SneakerNet, checked
 from goggles.librarian.tasks import Tasks
+from goggles.librarian.troubles import Troubles
 from goggles.nameserver.decisions import Transaction
 from goggles.nameserver.doors import Owners, each
 from goggles.nameserver.states import READABLE
@@ -37,11 +38,13 @@ class Holdings:
     sneakernet: SneakerNet
 
 
-class HoldingDoors(AdminDoors):
+class HoldingDoors(OpsDoors):
     """The doors about holdings."""
 
-    def __init__(self, caller: Caller, owners: Owners, desks: Desks, tasks: Tasks, holdings: Holdings) -> None:
-        super().__init__(caller, owners, desks, tasks)
+    def __init__(
+        self, caller: Caller, owners: Owners, desks: Desks, tasks: Tasks, troubles: Troubles, holdings: Holdings
+    ) -> None:
+        super().__init__(caller, owners, desks, tasks, troubles)
         self._holdings = holdings
 
     @exposed(*USERS, level=Level.READONLY)

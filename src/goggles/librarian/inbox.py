@@ -20,6 +20,7 @@ from goggles.contracts.records import Value
 from goggles.errors import (
     AlreadyExists,
     BadRequest,
+    ChecksumMismatch,
     Conflict,
     GogglesError,
     HaveIt,
@@ -127,6 +128,8 @@ class Inbox:
         if ledger.coming_to(tx.tree.tx, path) is not None:
             raise AlreadyExists(f"{path} is on its way here from somebody else already", "offer it again later")
         if offer.size > room:
+            why = f"no storage here has room for what librarian {source.name} sends"
+            tx.on_commit(lambda: self._site.trouble("warning", "store_full", why))
             raise NoSpace(f"no storage here has room for {offer.size} bytes now", "offer it again later")
         arrival = ledger.add_incoming(tx.tree, source.id, offer, node.id)
         tx.on_commit(lambda: self._expect(arrival, node.id, offer.size))
@@ -275,16 +278,17 @@ class Inbox:
                 tx.on_commit(lambda: self._reading.discard(arrival))
                 return
             if code:
-                self._refuse(tx, row, message)
+                self._refuse(tx, row, message, "data_integrity" if code == ChecksumMismatch.code else "transfer")
             else:
                 self._publish(tx, row, node)
 
         self._site.decisions.run(decide)
 
-    def _refuse(self, tx: Transaction, row: Record, why: str) -> None:
+    def _refuse(self, tx: Transaction, row: Record, why: str, category: str = "transfer") -> None:
         ledger.move_incoming(tx.tree, row, Event.FAIL, why)
         self._let_go(tx, row)
         log.warning("%s did not arrive as it was sent: %s", row.path, why)
+        tx.on_commit(lambda: self._site.trouble("error", category, f"{row.path} did not arrive as it was sent: {why}"))
 
     def _publish(self, tx: Transaction, row: Record, node: Node) -> None:
         path = parse(row.path)

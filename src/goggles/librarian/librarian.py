@@ -24,6 +24,7 @@ from goggles.librarian.peers import Peers
 from goggles.librarian.searching import Searching
 from goggles.librarian.sneakernet import SneakerNet
 from goggles.librarian.tasks import Tasks
+from goggles.librarian.troubles import Troubles
 from goggles.librarian.validating import Validating
 from goggles.meta.peering import marks, peers
 from goggles.nameserver.doors import Owners
@@ -31,7 +32,7 @@ from goggles.nameserver.program import Nameserver
 from goggles.nameserver.service import NameserverService
 from goggles.nameserver.site import Site
 from goggles.pki.context import Contexts, PkiFiles
-from goggles.settings import NameserverSettings
+from goggles.settings import OFF, NameserverSettings
 from goggles.wire.dial import Dialer
 from goggles.wire.service import Caller
 
@@ -47,6 +48,7 @@ class Librarian:
 
     def __init__(self, nameserver: Nameserver, settings: NameserverSettings) -> None:
         site, reports = nameserver.site, Reports()
+        self.troubles = Troubles(site, settings.webhook)
         self.peers = Peers(site, _dialer(settings), Keyring(settings.encryption_key_file))
         inbox = Inbox(site, self.peers)
         inbox.load()
@@ -61,21 +63,29 @@ class Librarian:
         self.holdings = Holdings(
             Searching(site, owners.namespace), evicting, keeping, SneakerNet(site, self.peers, keeping)
         )
-        plans = schedule.load(settings.background) if settings.background is not None else schedule.DEFAULT
-        self.tasks = Tasks(site, self.peers, inbox, outbox, keeping, evicting, plans)
+        self.tasks = Tasks(site, self.peers, inbox, outbox, keeping, evicting, _plans(settings))
         site.linked = _is_linked(site)
         nameserver.service = self.service
         nameserver.companions.append(self)
 
     def service(self, caller: Caller, owners: Owners) -> LibrarianService:
-        return LibrarianService(caller, owners, self.desks, self.tasks, self.holdings)
+        return LibrarianService(caller, owners, self.desks, self.tasks, self.troubles, self.holdings)
 
     def start(self) -> None:
+        self.troubles.start()
         self.tasks.start()
 
     def stop(self) -> None:
         self.tasks.stop()
         self.peers.close()
+        self.troubles.stop()
+
+
+def _plans(settings: NameserverSettings) -> tuple[schedule.Plan, ...]:
+    """The schedule; none where another process has it."""
+    if settings.background == OFF:
+        return ()
+    return schedule.DEFAULT if settings.background is None else schedule.load(settings.background)
 
 
 def _is_linked(site: Site) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 
 from goggles import failpoints
 from goggles.contracts.peering import Place, Reception, State
-from goggles.errors import Conflict, GogglesError, HaveIt, NotFound, Unavailable
+from goggles.errors import Conflict, GogglesError, HaveIt, NoSpace, NotFound, Unavailable
 from goggles.librarian import ledger
 from goggles.librarian.ledger import Record
 from goggles.librarian.managers import Managers, Status
@@ -171,6 +171,10 @@ class Outbox:
             self._complete(tx, peer, row, [store for store in error.hint.split(",") if store])
             return
         log.info("librarian %s does not take %s: %s", peer.name, row.path, error.message)
+        if isinstance(error, NoSpace):
+            tx.on_commit(
+                lambda: self._site.trouble("error", "store_full", f"librarian {peer.name} has no room for more")
+            )
         ledger.move_outgoing(tx.tree, row, Event.FAIL, str(error))
 
     def _complete(self, tx: Transaction, peer: PeerInfo, row: Record, stores: Sequence[str]) -> None:
@@ -286,6 +290,7 @@ class Outbox:
         self._peers.call(peer, "checkin_update", tuple(row.remote_id for row in rows), int(State.FAILED), why[:500])
         self._move(rows, Event.FAIL, why)
         self._site.decisions.run(lambda tx: ledger.set_batch(tx.tree.tx, batch.id, tx.tree.now, state=ledger.FAILED))
+        self._site.trouble("error", "transfer", f"files could not be sent to librarian {peer.name}: {why}")
 
     def _move(self, rows: Sequence[Record], event: Event, why: str = "") -> None:
         """Apply an event to our side; what is over already stays as it is."""
@@ -341,6 +346,9 @@ class Outbox:
             self._complete(tx, peer, row, [store])
         else:
             ledger.move_outgoing(tx.tree, row, event, error)
+            if event is Event.FAIL:
+                why = f"librarian {peer.name} could not take {row.path}: {error}"
+                tx.on_commit(lambda: self._site.trouble("warning", "transfer", why))
 
 
 def _place(answer: object) -> Place | GogglesError:

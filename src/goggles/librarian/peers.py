@@ -20,6 +20,7 @@ from goggles.contracts.peering import PROTOCOL, SITE_TO_SITE, State
 from goggles.errors import (
     AlreadyExists,
     BadRequest,
+    CertificateError,
     Conflict,
     ConnectionLost,
     GogglesError,
@@ -203,16 +204,31 @@ class Peers:
 
     def call(self, peer: PeerInfo, method: str, *args: Any, timeout: float = 60.0) -> Any:
         """The answer of the peer's method, over a kept connection; one that died unseen is made again."""
+        try:
+            answer = self._call(peer, method, args, timeout)
+        except (Unavailable, CertificateError) as error:
+            self._tell(peer, error)
+            raise
+        self._seen(peer)
+        return answer
+
+    def _call(self, peer: PeerInfo, method: str, args: tuple[Any, ...], timeout: float) -> Any:
         line, kept = self._line(peer)
         try:
-            answer = line.call(method, *args, timeout=timeout)
+            return line.call(method, *args, timeout=timeout)
         except ConnectionLost:
             self._drop_line(peer.id)
             if not kept:
                 raise
-            answer = self._line(peer)[0].call(method, *args, timeout=timeout)
-        self._seen(peer)
-        return answer
+            return self._line(peer)[0].call(method, *args, timeout=timeout)
+
+    def _tell(self, peer: PeerInfo, error: GogglesError) -> None:
+        """In the same words as long as it lasts."""
+        if isinstance(error, CertificateError) or self._dialer is None:
+            self._site.trouble("error", "configuration", f"librarian {peer.name} can not be spoken to: {error}")
+            return
+        where = f"librarian {peer.name} at {peer.url} port {peer.port}"
+        self._site.trouble("error", "librarian_network_availability", f"{where} does not answer")
 
     def ping(self, peer: PeerInfo) -> dict[str, Any]:
         """Connect, log in, and ask who is there; raises what is wrong."""

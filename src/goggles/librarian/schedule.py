@@ -11,7 +11,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -175,6 +175,17 @@ def read(data: Any) -> tuple[Plan, ...]:
     if twice:
         raise SettingsError(f"task_name {twice[0]!r} stands there twice", "give each task a name of its own")
     return tuple(plans)
+
+
+def again(kind: str, name: str, soft_timeout: float | None, values: Mapping[str, Any]) -> Plan:
+    """A task that was read from a schedule elsewhere, checked once more; SettingsError names what is wrong."""
+    if kind not in KINDS:
+        raise SettingsError(f"{kind[:80]}: there is no such kind of task", "kinds: " + ", ".join(KINDS))
+    if soft_timeout is not None and not 0 < soft_timeout < 1e9:
+        raise SettingsError(f"soft_timeout: {soft_timeout!r} is no number of seconds above zero")
+    table = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+    plan = _plan(kind, kind, {**table, "task_name": name, "every": "00:00:01"})
+    return replace(plan, every=0.0, soft_timeout=soft_timeout)
 
 
 def _plan(kind: str, where: str, table: Any) -> Plan:

@@ -9,19 +9,22 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from goggles.errors import GogglesError, NotFound
+from goggles.errors import GogglesError, LimitExceeded, NotFound, Unavailable
 from goggles.librarian.evicting import Evicting, Rules
 from goggles.librarian.hypervisors import Hypervisors
 from goggles.librarian.inbox import Inbox
 from goggles.librarian.keeping import Keeping
 from goggles.librarian.outbox import Limits, Outbox
 from goggles.librarian.peers import PeerInfo, Peers
-from goggles.librarian.schedule import KINDS, SPELLINGS, Plan
+from goggles.librarian.runs import Run, Runs
+from goggles.librarian.schedule import KINDS, MAX_TASKS, SPELLINGS, Plan
+from goggles.librarian.troubles import category_of
 from goggles.nameserver.site import Site
 
 log = logging.getLogger(__name__)
@@ -29,17 +32,7 @@ DAY = 86_400.0
 THREADS = 8
 Over = Callable[[], bool]  # whether a task has to stop now
 LONGEST = 3_600.0  # seconds that a task without a soft timeout may take in one go
-
-
-@dataclass(slots=True)
-class Run:
-    """How a task went the last time; times are seconds since 1970, UTC, 0 for never."""
-
-    began: float = 0.0
-    ended: float = 0.0
-    result: str = ""  # done, failed, late
-    message: str = ""
-    count: int = 0
+SOON = 60.0  # seconds after the start at which a task that never ran does so
 
 
 class Tasks:
@@ -63,7 +56,9 @@ class Tasks:
         self._keeping = keeping
         self._evicting = evicting
         self._plans = {plan.name: plan for plan in plans}
-        self._runs = {plan.name: Run() for plan in plans}
+        self._guests: dict[str, Plan] = {}  # tasks of a schedule that runs in another process
+        self._memory = Runs(site)
+        self._runs = self._memory.load()
         self._running = {plan.name: threading.Lock() for plan in plans}
         self._stopping = threading.Event()
         self._scheduler = BackgroundScheduler(
@@ -102,31 +97,50 @@ class Tasks:
 
     def start(self) -> None:
         for plan in self._plans.values():
-            self._scheduler.add_job(self._scheduled, "interval", (plan.name,), id=plan.name, seconds=plan.every)
+            first = datetime.fromtimestamp(self._first(plan), UTC)
+            self._scheduler.add_job(
+                self._scheduled, "interval", (plan.name,), id=plan.name, seconds=plan.every, next_run_time=first
+            )
         self._scheduler.start()
+
+    def _first(self, plan: Plan) -> float:
+        """When a task runs first: in its turn, as if there had been no restart."""
+        now, last = self._site.clock.now(), self._runs.get(plan.name, Run()).began
+        return min(now + plan.every, max(now, last + plan.every) if last else now + SOON)
 
     def stop(self) -> None:
         self._stopping.set()
         if self._scheduler.running:
             self._scheduler.shutdown(wait=True)
+        self._memory.write(dict(self._runs))
 
     def report(self) -> list[tuple[Plan, Run, float]]:
         """Each task with its last run and when the next one is due (seconds since 1970, UTC; 0: not by itself)."""
         found: list[tuple[Plan, Run, float]] = []
-        for name, plan in self._plans.items():
+        for name, plan in self._all().items():
             job = self._scheduler.get_job(name)
             due = job.next_run_time.timestamp() if job is not None and job.next_run_time else 0.0
-            found.append((plan, self._runs[name], due))
+            found.append((plan, replace(self._runs.get(name, Run())), due))
         return found
+
+    def _all(self) -> dict[str, Plan]:
+        return {**self._guests, **self._plans}
+
+    def run_plan(self, plan: Plan) -> int:
+        """Run a task of a schedule that is kept elsewhere; how much it did."""
+        if plan.name not in self._guests and len(self._guests) >= MAX_TASKS:
+            raise LimitExceeded(f"{MAX_TASKS} tasks are known already", "start the nameserver again to forget them")
+        self._guests[plan.name] = plan
+        return self._work(plan)
 
     def run(self, word: str) -> int:
         """Run a task, or all of a kind, now; how much they did.  Of a single task, raises what goes wrong."""
         kind = SPELLINGS.get(word, word)
-        chosen = [plan for plan in self._plans.values() if plan.name == word or plan.kind == kind]
+        chosen = [plan for plan in self._all().values() if plan.name == word or plan.kind == kind]
         if not chosen and kind in KINDS:
             return sum(self._tried(plan) for plan in self._unplanned(kind))
         if not chosen:
-            there = ", ".join(self._plans) or "none"
+            there = ", ".join(self._all()) or "none"
             raise NotFound(f"no task {word[:80]!r} is in the schedule", f"there are {there}; see --background")
         if len(chosen) == 1 and chosen[0].name == word:
             return self._work(chosen[0])
@@ -171,9 +185,12 @@ class Tasks:
                 run.count = self._kinds[plan.kind](plan, over)
             except BaseException as error:
                 run.result, run.message, run.ended = "failed", str(error)[:500], clock.now()
+                self._memory.note(plan.name, run)
+                self._site.trouble("error", category_of(error), f"task {plan.name} failed: {error}")
                 raise
             late = clock.monotonic() >= end
             run.result, run.message, run.ended = "late" if late else "done", "", clock.now()
+            self._memory.note(plan.name, run)
         return run.count
 
     def _each(self, action: Callable[[PeerInfo], int]) -> int:
@@ -186,6 +203,7 @@ class Tasks:
                 done += action(peer)
             except GogglesError as error:
                 log.warning("librarian %s: %s", peer.name, error)
+                self._tell(peer, error)
         return done
 
     def _consume(self, peer: PeerInfo) -> int:
@@ -207,6 +225,11 @@ class Tasks:
         )
         before = self._site.clock.now() - DAY * plan["age_in_days"]
         return self._evicting.roll(rules, before, plan["force_deletion"], over)
+
+    def _tell(self, peer: PeerInfo, error: GogglesError) -> None:
+        """Where a peer does not answer at all, that was told already."""
+        if not isinstance(error, Unavailable):
+            self._site.trouble("error", category_of(error), f"librarian {peer.name}: {error}")
 
     def _send_clone(self, plan: Plan, over: Callable[[], bool]) -> int:
         peer = self._peers.need(plan["destination_librarian"])
@@ -230,4 +253,5 @@ class Tasks:
                 self._inbox.tell(peer)
             except GogglesError as error:
                 log.warning("librarian %s could not be told what arrived: %s", peer.name, error)
+                self._tell(peer, error)
         return begun

@@ -199,6 +199,7 @@ class Attachment:
             node.name,
             node.name,
         )
+        self._site.trouble("error", "data_availability", f"storage {node.name} is held in safe mode: {why}")
         self._settle(node, check)
         return "held", why
 
@@ -248,6 +249,7 @@ class Attachment:
                 gone = [entry for entry in page if entry not in check.seen and not check.incomplete]
                 tx.tree.drop_instances(node.id, gone)
                 left = tx.tree.instances_of(gone)
+                self._tell_lost(tx, node, [entry for entry in gone if entry not in left])
                 for entry in gone:
                     tx.tree.set_owed(entry, len(left.get(entry, ())))
                 return (page[-1] if len(page) == PAGE else -1), gone
@@ -261,6 +263,13 @@ class Attachment:
         with self._site.look() as tree:
             files, size = tree.used_by_storage().get(node.id, (0, 0))
         node.files, node.used = files, size
+
+    def _tell_lost(self, tx: Transaction, node: Node, entries: list[int]) -> None:
+        """Files that a storage misses and no other has."""
+        paths = [path for path in map(tx.tree.path_of, entries) if path is not None]
+        if paths:
+            why = f"storage {node.name} has lost the last copies here of {len(paths)} files, among them {paths[0]}"
+            tx.on_commit(lambda: self._site.trouble("critical", "data_availability", why))
 
     def _checking(self, session: str) -> tuple[Node, Check]:
         node, check = self._site.roster.by_session(session), self._checks.get(session)

@@ -116,7 +116,9 @@ class Repair:
 
         site.decisions.run(decide)
         site.sweeps.append(node.id)
-        log.warning("storage %s has been away for %g s: its copies do not count any more", node.name, site.policy.grace)
+        why = f"storage {node.name} has been away for {site.policy.grace:g} s: its copies do not count any more"
+        log.warning("%s", why)
+        site.trouble("error", "data_availability", why)
 
     def _settling(self) -> bool:
         """True in the first moments after a start while storages that were there are not back yet."""
