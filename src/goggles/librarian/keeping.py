@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import delete, exists, select
 
 from goggles.contracts.peering import State
-from goggles.errors import GogglesError, NoSpace, ProtocolError, Unavailable
+from goggles.errors import ProtocolError, Unavailable
 from goggles.librarian.evicting import Evicting
 from goggles.librarian.peers import PeerInfo, Peers
 from goggles.meta.peering import corruptions, incoming, peers, remote_instances
@@ -78,18 +78,20 @@ class Keeping:
             target = self._site.roster.need(name)
             if target.state is not NodeState.ACTIVE or not target.enabled or come_from.state not in READABLE:
                 continue
-            try:
-                begun += self._clone_to(come_from, target, since, limit - begun)
-            except NoSpace as error:
-                log.warning("create_local_clone: %s", error)
-                self._site.trouble("warning", "store_full", error.message)
-                if disable:
-                    self.set_enabled(name, False)
+            count, full = self._clone_to(come_from, target, since, limit - begun)
+            begun += count
+            if full:
+                why = f"storage {name} has no room for more clones ({target.free} bytes are free)"
+                log.warning("create_local_clone: %s", why)
+                self._site.trouble("warning", "store_full", why)
+            if full and disable:
+                self.set_enabled(name, False)
             if begun >= limit:
                 break
         return begun
 
-    def _clone_to(self, source: Node, target: Node, since: float, limit: int) -> int:
+    def _clone_to(self, source: Node, target: Node, since: float, limit: int) -> tuple[int, bool]:
+        """(copies begun, whether there is no room for the next)."""
         there = exists().where(N.entry_id == E.id, N.storage_id == target.id)
         here = exists().where(N.entry_id == E.id, N.storage_id == source.id)
         query = select(E.id, E.size).where(E.kind == "f", E.created_at >= since, here, ~there)
@@ -98,9 +100,9 @@ class Keeping:
         begun = 0
         for row in rows:
             if row.size > target.free:
-                raise NoSpace(f"storage {target.name} has no room for more clones ({target.free} bytes are free)")
+                return begun, True
             begun += self._repair.clone(row.id, source, target)
-        return begun
+        return begun, False
 
     def set_enabled(self, name: str, on: bool) -> None:
         """Whether a storage takes new files."""
@@ -210,12 +212,3 @@ class Keeping:
             if not there:
                 log.warning("librarian %s does not hold %s any more", peer.name, path)
         return dropped
-
-
-def tried(name: str, action: Callable[[], int]) -> int:
-    """What an action for one librarian did; 0 where it failed, which is logged."""
-    try:
-        return action()
-    except GogglesError as error:
-        log.warning("librarian %s: %s", name, error)
-        return 0

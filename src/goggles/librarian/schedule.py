@@ -86,7 +86,7 @@ def _switch(value: Any) -> bool:
 
 
 def _texts(value: Any) -> tuple[str, ...]:
-    return tuple(_text(one) for one in (value if isinstance(value, list) and value else [value]))
+    return tuple(_text(one) for one in (value if isinstance(value, list | tuple) and value else [value]))
 
 
 SWITCH = ("true or false", _switch)
