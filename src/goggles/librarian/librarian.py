@@ -13,12 +13,15 @@ from sqlalchemy import select
 from goggles.librarian import schedule
 from goggles.librarian.doors import Desks
 from goggles.librarian.evicting import Evicting
+from goggles.librarian.figures import Reader
 from goggles.librarian.holdingdoors import HoldingDoors, Holdings
 from goggles.librarian.inbox import Inbox
 from goggles.librarian.keeping import Keeping
 from goggles.librarian.keyring import Keyring
 from goggles.librarian.managers import Managers
 from goggles.librarian.managers.pushing import GogglesManager, LocalManager, Reports, RsyncManager
+from goggles.librarian.mandc import Mandc
+from goggles.librarian.metrics import Metrics
 from goggles.librarian.outbox import Outbox
 from goggles.librarian.peers import Peers
 from goggles.librarian.searching import Searching
@@ -28,7 +31,7 @@ from goggles.librarian.troubles import Troubles
 from goggles.librarian.validating import Validating
 from goggles.meta.peering import marks, peers
 from goggles.nameserver.doors import Owners
-from goggles.nameserver.program import Nameserver
+from goggles.nameserver.program import Companion, Nameserver
 from goggles.nameserver.service import NameserverService
 from goggles.nameserver.site import Site
 from goggles.pki.context import Contexts, PkiFiles
@@ -66,7 +69,16 @@ class Librarian:
         self.tasks = Tasks(site, self.peers, inbox, outbox, keeping, evicting, _plans(settings))
         site.linked = _is_linked(site)
         nameserver.service = self.service
-        nameserver.companions.append(self)
+        nameserver.companions += [self, *self._watchers(site, settings)]
+
+    def _watchers(self, site: Site, settings: NameserverSettings) -> list[Companion]:
+        """Those that tell others how the site is."""
+        reader, made = Reader(site, self.peers, self.tasks), list[Companion]()
+        if settings.report_to_mandc:
+            made.append(Mandc(site, reader))
+        if settings.metrics_port:
+            made.append(Metrics(reader, site.name, settings.metrics_listen, settings.metrics_port))
+        return made
 
     def service(self, caller: Caller, owners: Owners) -> LibrarianService:
         return LibrarianService(caller, owners, self.desks, self.tasks, self.troubles, self.holdings)

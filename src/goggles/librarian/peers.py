@@ -125,7 +125,11 @@ class Peers:
 
     def all(self) -> list[PeerInfo]:
         with self._site.database.read() as connection:
-            return [_info(row) for row in connection.execute(select(peers).order_by(P.name))]
+            return self.listing(connection)
+
+    def listing(self, connection: Connection) -> list[PeerInfo]:
+        """All of them, in a snapshot that somebody else has opened."""
+        return [_info(row) for row in connection.execute(select(peers).order_by(P.name))]
 
     def find(self, name: str) -> PeerInfo | None:
         with self._site.database.read() as connection:

@@ -186,7 +186,8 @@ class Tasks:
             except BaseException as error:
                 run.result, run.message, run.ended = "failed", str(error)[:500], clock.now()
                 self._memory.note(plan.name, run)
-                self._site.trouble("error", category_of(error), f"task {plan.name} failed: {error}")
+                if not isinstance(error, Unavailable):  # whoever did not answer was told already
+                    self._site.trouble("error", category_of(error), f"task {plan.name} failed: {error}")
                 raise
             late = clock.monotonic() >= end
             run.result, run.message, run.ended = "late" if late else "done", "", clock.now()

@@ -24,7 +24,9 @@ from goggles.errors import (
     CertificateError,
     ChecksumMismatch,
     Conflict,
+    DatabaseError,
     GogglesError,
+    InternalError,
     NoSpace,
     NotFound,
     PermissionDenied,
@@ -48,6 +50,7 @@ CATEGORIES = (
     "transfer",
 )
 KINDS: tuple[tuple[tuple[type[GogglesError], ...], str], ...] = (
+    ((InternalError, DatabaseError), "programming"),
     ((ChecksumMismatch,), "data_integrity"),
     ((StorageFailure,), "data_availability"),
     ((NoSpace,), "store_full"),
