@@ -142,6 +142,12 @@ def _unknown(cls: type[Settings], arg: str) -> SettingsError:
 # --- the end of a program --------------------------------------------------------------------
 
 
+def need_streams() -> None:
+    """Whoever started us may have closed them (`vg ... >&-`)."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - until the end of the program
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115 - the same
+
+
 def run(program: str, function: Callable[[], int]) -> int:
     """Call `function` and answer its exit code; what it raises becomes one line and an exit code."""
     threading.excepthook = log.uncaught

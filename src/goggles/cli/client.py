@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from goggles.cli.arguments import parse, run
+from goggles.cli.arguments import need_streams, parse, run
 from goggles.client.session import Session
 from goggles.client.shell.loop import Shell, is_terminal
 from goggles.errors import SettingsError
@@ -19,7 +18,7 @@ from goggles.wire.dial import Address, Dialer
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the shell; the exit code: 1 where a command failed."""
 
-    _need_streams()
+    need_streams()
 
     def program() -> int:
         settings = parse("client", argv)
@@ -30,12 +29,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _serve(settings, session, local)
 
     return run("vg", program)
-
-
-def _need_streams() -> None:
-    """Whoever started us may have closed them (`vg ... >&-`)."""
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - until the end of the program
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115 - the same
 
 
 def _session(settings: ClientSettings) -> Session:

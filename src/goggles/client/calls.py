@@ -96,13 +96,17 @@ class Calls:
                 if not peer.closed:
                     return peer
         try:
-            peer = self._dialer.rpc(self.address, Role.NAMESERVER)
+            peer = self._connect()
         except ConnectionLost:
             raise
         except Unavailable as error:
             raise _NotThere(error.message, error.hint) from error
         self.connected = True
         return peer
+
+    def _connect(self) -> Peer:
+        """A new connection, ready to be used."""
+        return self._dialer.rpc(self.address, Role.NAMESERVER)
 
     def _give_back(self, peer: Peer) -> None:
         with self._lock:

@@ -74,8 +74,8 @@ def connect(
 class Session(Administering):
     """See the head of this module; `goggles.client.api.Files` is the same as a protocol."""
 
-    def __init__(self, dialer: Dialer, address: Address, timeout: float = 30.0) -> None:
-        self._calls = Calls(dialer, address, timeout)
+    def __init__(self, dialer: Dialer, address: Address, timeout: float = 30.0, calls: Calls | None = None) -> None:
+        self._calls = calls or Calls(dialer, address, timeout)
         self._links = Links(dialer, most=16)
         self.identity = str(dialer.contexts.identity)
         self.address = str(address)

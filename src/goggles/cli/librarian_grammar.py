@@ -1,0 +1,122 @@
+"""How the commands of `librarian` are declared, and the parser that is made of them.
+
+Law: a command is one function with its options beside it; it answers a Reply, and neither prints nor ends the program.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, TypeAlias
+
+from goggles.client.librarian.admin import AdminClient
+from goggles.client.librarian.connections import Connections
+from goggles.errors import SettingsError
+from goggles.version import __version__
+
+CONNECTION = "Which Librarian to talk to; as in ~/.hl_client.cfg."
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """`data` for --json, `shown` (text or a table) for people; `code` is what the program ends with, `why` what is
+    said beside."""
+
+    data: Any
+    shown: Any
+    code: int = 0
+    why: str = ""
+
+
+Act: TypeAlias = Callable[[Any, argparse.Namespace], Reply]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option or argument: what argparse takes."""
+
+    names: tuple[str, ...]
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command.  `talks`: it speaks to one librarian, named by its first argument; else it gets all connections."""
+
+    name: str
+    text: str
+    example: str
+    options: tuple[Option, ...]
+    act: Act
+    talks: bool = True
+
+
+COMMANDS: dict[str, Command] = {}
+
+
+def option(*names: str, **more: Any) -> Option:
+    return Option(names, more)
+
+
+def switch(*names: str, help: str) -> Option:  # noqa: A002 - argparse's own word
+    return Option(names, {"action": "store_true", "help": help})
+
+
+def command(
+    name: str, text: str, example: str, *options: Option
+) -> Callable[[Callable[[AdminClient, argparse.Namespace], Reply]], Act]:
+    """Declare the function below as a command."""
+
+    def declare(act: Act) -> Act:
+        COMMANDS[name] = Command(name, text, example, options, act)
+        return act
+
+    return declare
+
+
+def on_all(name: str, text: str, example: str) -> Callable[[Callable[[Connections, argparse.Namespace], Reply]], Act]:
+    """Declare the function below as a command on all connections."""
+
+    def declare(act: Act) -> Act:
+        COMMANDS[name] = Command(name, text, example, (), act, talks=False)
+        return act
+
+    return declare
+
+
+ENABLED = (
+    switch("--enabled", help="Set it to enabled."),
+    switch("--disabled", help="Set it to disabled."),
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(message, f"{self.prog} --help tells more")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    made = _Parser(prog="librarian", description="Talk to a librarian.", allow_abbrev=False)
+    made.add_argument("-V", "--version", action="version", version=f"librarian {__version__}")
+    commands = made.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    for each in COMMANDS.values():
+        _add(commands, each)
+    return made
+
+
+def _add(commands: Any, command: Command) -> None:
+    made = commands.add_parser(
+        command.name,
+        help=command.text.partition("\n")[0],
+        description=command.text,
+        epilog=f"example:\n  librarian {command.example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    if command.talks:
+        made.add_argument("connection", metavar="CONNECTION-NAME", help=CONNECTION)
+    for each in command.options:
+        made.add_argument(*each.names, **each.more)
+    made.add_argument("--json", action="store_true", help="Print the answer as JSON.")
