@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from goggles.errors import BadRequest, Conflict, GogglesError, NotFound, Shared
+from goggles.roles import Role
 from goggles.testing.cluster import wait_until
 from goggles.testing.network import Network
 
@@ -273,3 +276,29 @@ def test_search_finds_by_name_time_uploader_and_source_and_pages(network: Networ
     for wrong in ({"max_results": 0}, {"name": 3}, {"colour": "red"}, {"create_time_start": "yesterday"}):
         with pytest.raises(BadRequest):
             found(network, "b", **wrong)
+
+
+def test_the_shell_validates_lets_go_and_calls_back(network: Network) -> None:
+    send(network, "/shell/file", b"precious", "source", "central")
+
+    site = network["source"]
+    flags = ["--ns_port", str(site.port), *site.certificates.flags("admin", Role.ADMIN)]
+
+    def shell(line: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "goggles.cli.client", *flags, "-c", line]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    code, text = shell("validate /shell/file")
+    assert code == 0
+    assert text.count("good") == 2
+    assert shell("evict --copies 1 /shell/file")[0] == 0
+    assert "offsite" in shell("ls -l /shell")[1]
+    assert shell("evict /shell/file")[0] == 1
+    assert "librarian central sends it" in shell("recall /shell/file")[1]
+    with network["source"].connect() as fs:
+        wait_until("back", lambda: fs.stat("/shell/file").storages != (), 30)
+    flip(*on_disk(network, "central", "/shell/file"))
+    code, text = shell("validate /shell/file")
+    assert code == 1
+    assert "BAD" in text

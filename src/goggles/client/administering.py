@@ -46,6 +46,21 @@ class Administering:
         """Write the tree to the nameserver's --treejson file now; its path there."""
         return str(self._calls("export_tree"))
 
+    def validate(self, path: str, patience: float = 60.0) -> list[dict[str, Any]]:
+        """Every copy of a file, here and at other librarians, read anew, which may take about `patience` seconds.
+
+        Each with librarian, store, original and current checksum and size, computed_same_checksum, error."""
+        answer = self._calls("validate_file", parse(path), patience, timeout=patience + 30.0)
+        return [dict(pairs) for pairs in answer]
+
+    def evict(self, path: str, copies: int = 1) -> int:
+        """Let the copies of a file here go, where `copies` others at other librarians are good; how many went."""
+        return int(dict(self._calls("evict", parse(path), copies, timeout=RUNNING))["copies"])
+
+    def recall(self, path: str) -> str:
+        """Have a file that was let go here pushed back; the librarian that will."""
+        return str(dict(self._calls("recall", parse(path), timeout=120.0))["librarian"])
+
     def tasks(self) -> list[dict[str, Any]]:
         """The background tasks of the librarian, each with its last run and its next (seconds since 1970, UTC)."""
         return [dict(pairs) for pairs in self._calls("get_tasks")]

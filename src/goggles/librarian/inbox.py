@@ -64,6 +64,7 @@ class Inbox:
         self._peers = peers
         self._lock = threading.Lock()
         self._expected: dict[str, tuple[int, int]] = {}  # live arrivals: (storage, size); guarded by _lock
+        self._deletable = False  # whether what comes may be let go here again
         self._reading: set[str] = set()  # arrivals that a storage was told to ingest; guarded by _lock
 
     def load(self) -> None:
@@ -241,8 +242,11 @@ class Inbox:
 
     # --- receive_clone ---------------------------------------------------------------------
 
-    def receive(self, limit: int) -> int:
-        """Have up to `limit` staged arrivals read by their storages; how many were begun."""
+    def receive(self, limit: int, deletable: bool = False) -> int:
+        """Have up to `limit` staged arrivals read by their storages; how many were begun.
+
+        `deletable`: rolling deletion may let go here what comes."""
+        self._deletable = deletable
         with self._site.database.read() as connection:
             rows = ledger.in_state(connection, State.STAGED, limit)
         begun = 0
@@ -318,6 +322,8 @@ class Inbox:
             holders=[node.id],
         )
         tx.tree.set_created(written.entry.id, row.made_at)
+        if self._deletable:
+            tx.tree.set_deletable(written.entry.id, True)
         if copies > 1:
             tx.tree.set_owed(written.entry.id, 1)
         ledger.move_incoming(tx.tree, row, Event.VERIFY)

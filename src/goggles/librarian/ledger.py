@@ -28,8 +28,11 @@ Record: TypeAlias = Any  # a row of one of the tables
 # --- what is to be sent ----------------------------------------------------------------------
 
 
-def unsent(connection: Connection, peer: int, after: int, since: float, now: float, limit: int) -> list[Record]:
-    """Files with ids above `after` that this peer neither has nor gets; changed at or after `since`."""
+def unsent(
+    connection: Connection, peer: int, after: int, since: float, now: float, limit: int, storage: int | None = None
+) -> list[Record]:
+    """Files with ids above `after` that this peer neither has nor gets; changed at or after `since`; with a copy here,
+    where a storage is given there."""
     there = exists().where(remote_instances.c.entry_id == entries.c.id, remote_instances.c.peer_id == peer)
     on_its_way = exists().where(
         O.entry_id == entries.c.id,
@@ -37,6 +40,8 @@ def unsent(connection: Connection, peer: int, after: int, since: float, now: flo
         or_(O.state.in_(LIVE_NUMBERS), and_(O.state == int(State.FAILED), O.updated_at > now - RETRY)),
     )
     here = exists().where(instances.c.entry_id == entries.c.id)
+    if storage is not None:
+        here = here.where(instances.c.storage_id == storage)
     query = (
         select(entries)
         .where(entries.c.id > after, entries.c.kind == "f", entries.c.modified_at >= since, ~there, ~on_its_way, here)

@@ -35,10 +35,12 @@ FIRST_PAUSE, LONGEST_PAUSE = 5.0, 600.0  # seconds between two tries of a batch
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`batch`: files offered at once; `flying`: batches under way to one peer."""
+    """`batch`: files offered at once; `flying`: batches under way to one peer; `storage`: only files with a copy there
+    (None: all)."""
 
     batch: int = 128
     flying: int = 8
+    storage: int | None = None
 
 
 class Outbox:
@@ -49,7 +51,8 @@ class Outbox:
         self._peers = peers
         self._managers = managers
         self._lock = threading.Lock()
-        self._cursors: dict[int, int] = {}  # by peer: the last entry that was looked at
+        # By peer and storage: the last entry that was looked at.
+        self._cursors: dict[tuple[int, int | None], int] = {}
         self._offering: dict[int, threading.Lock] = {}  # by peer: one offer at a time; guarded by _lock
 
     # --- send_clone ------------------------------------------------------------------------
@@ -60,7 +63,7 @@ class Outbox:
             with self._site.database.read() as connection:
                 rows = ledger.unanswered(connection, peer.id, limits.batch)
             if not rows:
-                rows = self._choose(peer, limits.batch, since)
+                rows = self._choose(peer, limits, since)
             return self._offer(peer, rows, priority) if rows else 0
 
     def offer_waiting(self, peer: PeerInfo, limits: Limits) -> int:
@@ -74,19 +77,21 @@ class Outbox:
         with self._lock:
             return self._offering.setdefault(peer.id, threading.Lock())
 
-    def _choose(self, peer: PeerInfo, limit: int, since: float) -> list[Record]:
+    def _choose(self, peer: PeerInfo, limits: Limits, since: float) -> list[Record]:
         """Write down which files go next."""
 
         def decide(tx: Transaction) -> list[Record]:
-            after, now = self._cursors.get(peer.id, 0), self._site.clock.now()
-            found = ledger.unsent(tx.tree.tx, peer.id, after, since, now, limit)
+            key, now = (peer.id, limits.storage), self._site.clock.now()
+            found = ledger.unsent(
+                tx.tree.tx, peer.id, self._cursors.get(key, 0), since, now, limits.batch, limits.storage
+            )
             made: list[str] = []
             for row in found:
                 path = tx.tree.path_of(row.id)
                 if path is not None:
                     made.append(ledger.add_outgoing(tx.tree, peer.id, row, path))
-            last = found[-1].id if len(found) == limit else 0
-            tx.on_commit(lambda: self._cursors.update({peer.id: last}))
+            last = found[-1].id if len(found) == limits.batch else 0
+            tx.on_commit(lambda: self._cursors.update({key: last}))
             return list(ledger.outgoing_rows(tx.tree.tx, made).values())
 
         return self._site.decisions.run(decide)

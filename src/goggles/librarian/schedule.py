@@ -89,6 +89,12 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(_text(one) for one in (value if isinstance(value, list | tuple) and value else [value]))
 
 
+def _policy(value: Any) -> int:
+    if isinstance(value, bool) or value not in (0, 1):
+        raise ValueError
+    return int(value)
+
+
 SWITCH = ("true or false", _switch)
 TEXT, COUNT = ("a text", _text), ("a whole number from 1 up", _count)
 DAYS, TEXT_OR_NULL = ("a number of days", _number), ("a text or null", _or_none(_text))
@@ -109,7 +115,7 @@ KINDS: dict[str, dict[str, Key]] = {
     },
     "consume_queue": {},
     "check_consumed_queue": {},
-    "receive_clone": {"files_per_run": Key(*COUNT, default=1024), "deletion_policy": Key("0 or 1", int, default=0)},
+    "receive_clone": {"files_per_run": Key(*COUNT, default=1024), "deletion_policy": Key("0 or 1", _policy, default=0)},
     "outgoing_transfer_hypervisor": {"age_in_days": Key(*DAYS, default=7.0)},
     "incoming_transfer_hypervisor": {"age_in_days": Key(*DAYS, default=30.0)},
     "check_integrity": {"age_in_days": Key(*DAYS, default=30.0), "store_name": Key(*TEXT_OR_NULL)},

@@ -53,6 +53,7 @@ class Tasks:
         self._inbox = inbox
         self._outbox = outbox
         self._hypervisors = Hypervisors(site, peers, inbox, outbox)
+        self._disabled: dict[str, float] = {}  # peers by name: when they were first found disabled, monotonic
         self._keeping = keeping
         self._evicting = evicting
         self._plans = {plan.name: plan for plan in plans}
@@ -236,19 +237,32 @@ class Tasks:
         peer = self._peers.need(plan["destination_librarian"])
         if not peer.enabled:
             log.info("task %s: transfers to librarian %s are disabled", plan.name, peer.name)
+            self._warn_disabled(peer, plan["warn_disabled_timer"])
             return 0
-        age = plan["age_in_days"]
+        self._disabled.pop(peer.name, None)
+        age, preferred = plan["age_in_days"], plan["store_preference"]
+        limits = Limits(
+            batch=plan["send_batch_size"], storage=self._site.roster.need(preferred).id if preferred else None
+        )
         since = 0.0 if age is None else self._site.clock.now() - DAY * age
         done = 0
         while not over():
-            sent = self._outbox.send(peer, Limits(batch=plan["send_batch_size"]), since)
+            sent = self._outbox.send(peer, limits, since)
             done += sent
             if not sent:
                 break
         return done
 
+    def _warn_disabled(self, peer: PeerInfo, after: float | None) -> None:
+        """Tell of a peer that has been disabled for more than `after` days, as far as this program has seen."""
+        now = self._site.clock.monotonic()
+        since = self._disabled.setdefault(peer.name, now)
+        if after is not None and now - since >= DAY * after:
+            why = f"transfers to librarian {peer.name} have been disabled for more than {after:g} days"
+            self._site.trouble("warning", "configuration", why)
+
     def _receive_clone(self, plan: Plan, _: Callable[[], bool]) -> int:
-        begun = self._inbox.receive(plan["files_per_run"])
+        begun = self._inbox.receive(plan["files_per_run"], bool(plan["deletion_policy"]))
         for peer in self._peers.all():
             try:
                 self._inbox.tell(peer)

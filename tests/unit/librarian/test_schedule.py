@@ -152,7 +152,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_what_was_read_can_be_read_again(kind: str) -> None:
     """As vg-background does: a plan crosses the wire and is the same plan on the other side."""
-    needed = {key: "central" for key, rule in KINDS[kind].items() if rule.needed}
+    needed = {key: 1.5 if key == "age_in_days" else "central" for key, rule in KINDS[kind].items() if rule.needed}
     (plan,) = read({kind: [{**CHECK, "soft_timeout": "00:01:00", **needed}]})
     other = again(plan.kind, plan.name, plan.soft_timeout, dict(plan.values))
     assert other == Plan(kind, "check", 0.0, 60.0, plan.values)

@@ -1,4 +1,4 @@
-"""Commands for those who run a librarian: tasks."""
+"""Commands for those who run a librarian: tasks, validate, evict, recall."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from goggles.client.shell import render
-from goggles.client.shell.base import Base
-from goggles.client.shell.grammar import RUN, TASK, Argument, takes
+from goggles.client.shell.base import Base, Failures
+from goggles.client.shell.grammar import REMOTE, RUN, TASK, Argument, flag, takes
 from goggles.client.shell.words import safe
 from goggles.errors import BadRequest
 
@@ -32,6 +32,49 @@ class Operating(Base):
             raise BadRequest("tasks takes nothing, or: run NAME", "see: help tasks")
         count = self.session.run_task(options.name)
         self.show(options, {"name": options.name, "count": count}, f"{safe(options.name)}: {count} done")
+
+    @takes(Argument("path", REMOTE, "+"))
+    def do_validate(self, options: Namespace) -> None:
+        """Have every copy of a file read, here and at other librarians, and compare."""
+        bad = 0
+        for path in self.paths(options.path):
+            found = self.session.validate(path)
+            bad += sum(not one["computed_same_checksum"] for one in found)
+            self.show(options, {"path": path, "copies": found}, _verdicts(found) if found else "no copy is known")
+        if bad:
+            raise Failures(f"{bad} copies are bad, or could not be read")
+
+    @takes(flag("--copies", help="copies that must be elsewhere (1)", value="N"), Argument("path", REMOTE, "+"))
+    def do_evict(self, options: Namespace) -> None:
+        """Let the copies of files here go, if enough at other librarians are found good; they stay in the tree."""
+        copies = "1" if options.copies is None else options.copies
+        if not copies.isdecimal():
+            raise BadRequest(f"{safe(copies)} is not a number of copies", "evict --copies 2 /path")
+
+        def one(path: str) -> None:
+            count = self.session.evict(path, int(copies))
+            self.show(options, {"path": path, "copies": count}, f"{safe(path)}: {count} copies let go")
+
+        self.each(self.paths(options.path), one)
+
+    @takes(Argument("path", REMOTE, "+"))
+    def do_recall(self, options: Namespace) -> None:
+        """Have files that were let go here pushed back by a librarian that holds them."""
+
+        def one(path: str) -> None:
+            sender = self.session.recall(path)
+            self.show(options, {"path": path, "librarian": sender}, f"{safe(path)}: librarian {safe(sender)} sends it")
+
+        self.each(self.paths(options.path), one)
+
+
+def _verdicts(found: list[dict[str, Any]]) -> Table:
+    made = render.table([("librarian", "left"), ("storage", "left"), ("copy", "left"), ("sha256 now", "path")])
+    for one in found:
+        verdict = "good" if one["computed_same_checksum"] else safe(one["error"] or "BAD")
+        cells = Text(safe(one["librarian"])), Text(safe(one["store"]) or "-"), Text(verdict)
+        made.add_row(*cells, Text(safe(one["current_checksum"]) or "-"))
+    return made
 
 
 def _table(tasks: list[dict[str, Any]]) -> Table:
