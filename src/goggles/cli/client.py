@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         local = Path(settings.local)
         if not local.is_dir():
             raise SettingsError(f"--local {local} is not a directory", "give the folder that get and put start from")
-        with _session(settings) as session:
+        with open_session(settings) as session:
             return _serve(settings, session, local)
 
     return run("vg", program)
@@ -38,7 +38,8 @@ def _need_streams() -> None:
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115 - the same
 
 
-def _session(settings: ClientSettings) -> Session:
+def open_session(settings: ClientSettings) -> Session:
+    """A session as these settings say."""
     contexts = Contexts(PkiFiles(settings.ca_cert, settings.certfile, settings.keyfile))
     session = Session(Dialer(contexts), Address(settings.ns_hostname, settings.ns_port), settings.timeout)
     session.check()
