@@ -227,7 +227,7 @@ def test_a_dump_can_go_into_the_tree(cluster: Factory, tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "back.db") as connection:
         assert connection.execute("SELECT count(*) FROM entries WHERE name = 'file'").fetchone() == (1,)
     connection.close()
-    both = goggles("backup", *to, "--to", tmp_path, cwd=tmp_path)
+    both = goggles("backup", *to, "--upload", "/other", "--to", tmp_path, cwd=tmp_path)  # the last word counts
     local, there = both.stdout.split()
     assert Path(local).read_bytes() == content(fs, there)
 
