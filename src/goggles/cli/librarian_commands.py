@@ -189,7 +189,8 @@ def check_connections(connections: Connections, _: Namespace) -> Reply:
     columns = {"connection": "connection", "address": "address", "available": "available", "name": "librarian"}
     if not rows:
         return Reply([], "", 1, "there are no connections")
-    return Reply(rows, grid(rows, **columns, why_not="why not"), 1 if bad else 0)
+    why = f"{len(bad)} of {len(rows)} connections can not be used" if bad else ""
+    return Reply(rows, grid(rows, **columns, why_not="why not"), 1 if bad else 0, why)
 
 
 def _checked(name: str, connections: Connections) -> dict[str, Any]:
