@@ -66,8 +66,10 @@ def on_disk(network: Network, site: str, path: str) -> list[Path]:
     return [cluster.root(name) / path[1:] for name in cluster.names if (cluster.root(name) / path[1:]).exists()]
 
 
-def flip(file: Path) -> None:
-    """Rot: other bytes under the same size and times."""
+def rot(network: Network, site: str, path: str) -> None:
+    """Other bytes under the same size and times."""
+    wait_until(f"{path} is published", lambda: on_disk(network, site, path) != [], 20)
+    (file,) = on_disk(network, site, path)
     before = os.stat(file)
     data = bytearray(file.read_bytes())
     data[0] ^= 0xFF
@@ -100,6 +102,7 @@ def test_all_five_states_exist_and_are_shown(network: Network) -> None:
     network.admin("source", "evict", "/states/away")
     network["source"].wait_whole(30)
     fs.write("/states/gone", b"5")
+    wait_until("published", lambda: on_disk(network, "source", "/states/gone") != [], 20)
     for file in on_disk(network, "source", "/states/gone"):
         file.unlink()
     network.admin("source", "verify", "/states/gone")
@@ -151,7 +154,7 @@ def test_nothing_is_let_go_that_no_other_holds_in_good_health(network: Network) 
     send(network, "/keep/rotten", b"will rot there", "source", "central")
     with pytest.raises(Conflict, match="1 good copies elsewhere, 2 are needed"):
         network.admin("source", "evict", "/keep/rotten", 2)
-    flip(*on_disk(network, "central", "/keep/rotten"))
+    rot(network, "central", "/keep/rotten")
     with pytest.raises(Conflict, match="0 good copies elsewhere"):
         network.admin("source", "evict", "/keep/rotten")
     with pytest.raises(BadRequest):
@@ -188,7 +191,7 @@ def test_validation_reads_every_copy_wherever_it_is_and_says_which_is_bad(networ
     network.run("central", "send_clone")
     network.wait_arrived("b", ["/valid/file"])
     wait_until("both known", lambda: holders(network, "central", "/valid/file") >= {"a", "b"}, 30)
-    flip(*on_disk(network, "a", "/valid/file"))
+    rot(network, "a", "/valid/file")
     told = {(one["librarian"], one["store"]): one for one in copies(network, "source", "/valid/file")}
     here = {key for key in told if key[0] == "source"}
     assert set(told) - here == {("central", "c1"), ("a", "a1"), ("b", "b1")}
@@ -215,7 +218,7 @@ def test_a_librarian_that_is_down_is_listed_as_such(network: Network) -> None:
 def test_a_copy_that_rotted_at_the_end_of_the_chain_is_sent_again_from_above(network: Network) -> None:
     data = os.urandom(50_000)
     send(network, "/rot/file", data, "source", "central", "a")
-    flip(*on_disk(network, "a", "/rot/file"))
+    rot(network, "a", "/rot/file")
     assert network.run("a", "check_integrity") >= 0
     network.admin("a", "verify", "/rot/file")
     with network["a"].connect() as fs:
@@ -298,7 +301,7 @@ def test_the_shell_validates_lets_go_and_calls_back(network: Network) -> None:
     assert "librarian central sends it" in shell("recall /shell/file")[1]
     with network["source"].connect() as fs:
         wait_until("back", lambda: fs.stat("/shell/file").storages != (), 30)
-    flip(*on_disk(network, "central", "/shell/file"))
+    rot(network, "central", "/shell/file")
     code, text = shell("validate /shell/file")
     assert code == 1
     assert "BAD" in text
