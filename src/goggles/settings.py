@@ -13,6 +13,7 @@ import difflib
 import json
 import re
 import tomllib
+import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass
 from pathlib import Path
@@ -88,6 +89,13 @@ def _yes_no(text: str) -> bool:
     return _YES_NO[text.lower()]
 
 
+def _web(text: str) -> str:
+    parts = urllib.parse.urlsplit(_text(text))
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError
+    return text
+
+
 def count(least: int, most: int) -> Kind:
     """A whole number between two bounds."""
     return Kind(f"a whole number from {least} to {most}", lambda text: _between(_whole(text), least, most), (int,))
@@ -110,6 +118,8 @@ PORT = count(0, 65_535)
 SIZE = Kind(
     "a size in bytes from 1 up, as 1048576, 1MiB, 10G or 2T", lambda t: _between(size(t), 1, 1 << 60), (int, str)
 )
+WEB = Kind("an address that begins with http:// or https://", _web)
+OFF = Path("off")
 RATE = Kind("bytes a second, as 500K or 10M; 0: no limit", lambda t: _between(size(t), 0, 1 << 50), (int, str))
 SWITCH = Kind("yes or no", _yes_no, (bool,))
 LINES = Kind("a list of texts", lambda text: tuple(text.split("\n")), (list,))
@@ -216,7 +226,13 @@ class NameserverSettings(_Server):
     )
     librarian_keyfile: Path | None = _setting("its private key", PATH, None)
     encryption_key_file: Path = _setting("key for the passwords of peers; made at first use", PATH, Path("goggles.key"))
-    background: Path | None = _setting("schedule of the librarian's background tasks, JSON or TOML", PATH, None)
+    background: Path | None = _setting(
+        "schedule of the librarian's background tasks, JSON or TOML; off: vg-background has it", PATH, None
+    )
+    webhook: str = _setting("address that is told of each new error, as JSON", WEB, "")
+    metrics_port: int = _setting("port for figures in the format of Prometheus; 0: none", PORT, 0)
+    metrics_listen: str = _setting("address that --metrics_port listens on", TEXT, "127.0.0.1")
+    report_to_mandc: bool = _setting("report the site's figures to HERA's monitor and control", SWITCH, False)
     push_rate: int = _setting("bytes a second that one file is pushed to another site with; 0: no limit", RATE, 0)
     max_connections: int = _setting("connections that are served at the same time", count(1, 65_536), 2_000)
 
@@ -241,6 +257,7 @@ class StorageSettings(_Server, _Caller):
     capacity: int = _setting("bytes that this storage may hold: 1048576, 1MiB, 10G, 2T", SIZE)
     rootpath: Path = _setting("folder that holds the files", PATH, found="storage-NAME")
     zone: str = _setting("zone (room, rack, host): copies are spread over zones", TEXT, "")
+    ingestable: bool = _setting("whether it takes new files; no: a drive that create_local_clone fills", SWITCH, True)
     quarantine_days: float = _setting("days for which quarantined files are kept", seconds(), 7.0)
     ssh_host: str = _setting("host name under which other sites reach this storage by ssh, for rsync", TEXT, "")
     ssh_root: str = _setting("where ssh users find the folder --rootpath (as a rule at its own path)", TEXT, "")
@@ -279,9 +296,24 @@ class ClientSettings(_Caller):
         return ("client", "admin")
 
 
+@dataclass(frozen=True, kw_only=True)
+class BackgroundSettings(_Caller):
+    """Settings of vg-background."""
+
+    program: ClassVar[str] = "background"
+    prog: ClassVar[str] = "vg-background"
+
+    background: Path = _setting("schedule of the background tasks, JSON or TOML", PATH)
+    once: bool = _setting("run each task once, then end: with 0 only if all went well", SWITCH, False)
+
+    @classmethod
+    def peers(cls, known: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("admin",)
+
+
 S = TypeVar("S", bound=Settings)
 PROGRAMS: dict[str, type[Settings]] = {
-    cls.program: cls for cls in (NameserverSettings, StorageSettings, ClientSettings)
+    cls.program: cls for cls in (NameserverSettings, StorageSettings, ClientSettings, BackgroundSettings)
 }
 
 

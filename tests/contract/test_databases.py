@@ -169,7 +169,8 @@ def test_no_verb_reads_a_table_from_end_to_end(database: Database) -> None:
 
 
 def use_every_verb(tree: Tree) -> None:
-    storage = tree.enroll_storage(name="a", storage_id="1", host="h", port=1, capacity=1, zone="").id
+    values = {"storage_id": "1", "host": "h", "port": 1, "capacity": 1, "zone": "", "ingestable": True}
+    storage = tree.enroll_storage("a", values).id
     tree.mkdir(p("/a/b"), parents=True)
     entry = put(tree, "/a/f", holders=(storage,))
     put(tree, "/a/g", holders=(storage,))

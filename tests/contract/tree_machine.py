@@ -104,9 +104,9 @@ class TreeMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         tree = Tree(self.tx, self.cache, 1.0)
-        common = {"host": "h", "port": 1, "capacity": 1 << 40, "zone": ""}
+        common = {"host": "h", "port": 1, "capacity": 1 << 40, "zone": "", "ingestable": True}
         for name in ("alice", "bob", "carol"):
-            row = tree.enroll_storage(name=name, storage_id=secrets.token_hex(16), **common)
+            row = tree.enroll_storage(name, common | {"storage_id": secrets.token_hex(16)})
             self.storages.append(row.id)
         self._begin_group()
         for path in ("/a", "/a/a", "/a/a/a"):

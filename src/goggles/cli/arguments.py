@@ -23,6 +23,7 @@ from goggles.settings import (
     LINES,
     PROGRAMS,
     SWITCH,
+    BackgroundSettings,
     ClientSettings,
     NameserverSettings,
     Option,
@@ -40,6 +41,7 @@ FILE_VARIABLE = "GOGGLES_SETTINGS"
 DESCRIPTIONS = {
     "nameserver": "Keep the tree of a site.",
     "storage": "Keep plain files for a site.",
+    "background": "Run a librarian's background tasks beside a nameserver that has --background off.",
     "client": "The shell of a site.  Commands also come from -c, or as a script on standard input.",
 }
 EPILOG = f"""\
@@ -53,6 +55,8 @@ the environment stronger than the file.  Dashes may be written for underscores.
 def parse(program: Literal["nameserver"], argv: Sequence[str] | None = ...) -> NameserverSettings: ...
 @overload
 def parse(program: Literal["storage"], argv: Sequence[str] | None = ...) -> StorageSettings: ...
+@overload
+def parse(program: Literal["background"], argv: Sequence[str] | None = ...) -> BackgroundSettings: ...
 @overload
 def parse(program: Literal["client"], argv: Sequence[str] | None = ...) -> ClientSettings: ...
 def parse(program: str, argv: Sequence[str] | None = None) -> Settings:

@@ -25,13 +25,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         local = Path(settings.local)
         if not local.is_dir():
             raise SettingsError(f"--local {local} is not a directory", "give the folder that get and put start from")
-        with _session(settings) as session:
+        with open_session(settings) as session:
             return _serve(settings, session, local)
 
     return run("vg", program)
 
 
-def _session(settings: ClientSettings) -> Session:
+def open_session(settings: ClientSettings) -> Session:
+    """A session as these settings say."""
     contexts = Contexts(PkiFiles(settings.ca_cert, settings.certfile, settings.keyfile))
     session = Session(Dialer(contexts), Address(settings.ns_hostname, settings.ns_port), settings.timeout)
     session.check()

@@ -1,6 +1,7 @@
 """goggles: tools for whoever runs a site.
 
 goggles restoretree --treejson tree.json FOLDER [FOLDER ...]    a tree from the folders of stopped storages
+goggles backup --database FILE [--to FOLDER] [--upload PATH]    a dump of a running site's database
 goggles fsck --database FILE NAME=FOLDER [NAME=FOLDER ...]      the database of a stopped site against its disks
 """
 
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from goggles import version
+from goggles.cli import backup
 from goggles.cli.arguments import run
 from goggles.clock import SystemClock
 from goggles.errors import DatabaseError, SettingsError
@@ -49,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("folders", nargs="+", metavar="NAME=FOLDER", help="a storage's name and its --rootpath")
     check.add_argument("--database", required=True, help="file name or URL")
     check.set_defaults(tool=_fsck)
+    backup.add(tools)
     return parser
 
 

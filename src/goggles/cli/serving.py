@@ -20,9 +20,6 @@ class Runs(Protocol):
 
     trouble: bool  # something could not be done at the stop
 
-    @property
-    def port(self) -> int: ...
-
     def start(self) -> None: ...
 
     def stop(self, drain: float = ...) -> None: ...

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from goggles.client.administering import Administering
 from goggles.client.api import OnProgress, Summary
 from goggles.client.calls import Calls
 from goggles.client.gettree import GetTree
@@ -70,7 +71,7 @@ def connect(
     return session
 
 
-class Session:
+class Session(Administering):
     """See the head of this module; `goggles.client.api.Files` is the same as a protocol."""
 
     def __init__(self, dialer: Dialer, address: Address, timeout: float = 30.0, calls: Calls | None = None) -> None:
@@ -358,36 +359,6 @@ class Session:
         """A file object for reading, with seek; each read asks for its range."""
         ticket = ReadTicket.from_wire(self._calls("open_read", parse(path)))
         return io.BufferedReader(RangeReader(self._links, ticket, self.complain), buffer_size=1 << 20)
-
-    # --- administration --------------------------------------------------------------------
-
-    def verify(self, path: str) -> list[tuple[str, str]]:
-        """Have every storage that holds a copy read it again: (storage, verdict)."""
-        return [(name, verdict) for name, verdict in self._calls("verify", parse(path))]
-
-    def accept(self, name: str) -> None:
-        """Let a storage out of safe mode: the tree is right."""
-        self._calls("accept", str(name))
-
-    def restoretree(self, name: str) -> None:
-        """Let a storage out of safe mode: its files are taken into the tree."""
-        self._calls("restoretree", str(name))
-
-    def drain(self, name: str, on: bool = True) -> None:
-        """Empty a storage for retirement, or use it again."""
-        self._calls("drain", str(name), on)
-
-    def accounts(self) -> list[tuple[str, str]]:
-        """(name, level) of all accounts."""
-        return [(name, level) for name, level in self._calls("accounts")]
-
-    def set_account(self, name: str, level: str) -> None:
-        """Lower what the holder of a certificate of this name may do; '' removes the account."""
-        self._calls("set_account", str(name), str(level))
-
-    def export_tree(self) -> str:
-        """Write the tree to the nameserver's --treejson file now; its path there."""
-        return str(self._calls("export_tree"))
 
     def mkdirs(self, paths: list[DfsPath]) -> list[Any]:
         """Make many directories; for each True or (code, message, hint)."""

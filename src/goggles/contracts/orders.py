@@ -125,6 +125,7 @@ class StorageHello(Record):
     program: str  # version of the program
     certificate_expires: float  # seconds since 1970, UTC
     facilities: str = "{}"  # JSON: by transfer manager, how other sites reach the folder
+    ingestable: bool = True  # False: a drive, which is filled by local clones alone
 
 
 @dataclass(frozen=True, slots=True)

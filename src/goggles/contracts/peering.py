@@ -61,3 +61,18 @@ class Reception(Record):
     facilities: str
     free: int
     answers: tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Checksum(Record):
+    """One copy of a file as it is now.  `current_size` is -1 and `current_checksum` '' where it could not be read, and
+    `error` says why."""
+
+    librarian: str
+    store: str
+    original_checksum: str
+    original_size: int
+    current_checksum: str
+    current_size: int
+    computed_same_checksum: bool
+    error: str = ""

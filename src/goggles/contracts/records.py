@@ -47,6 +47,15 @@ class FileInfo(Record):
     source: str  # name of the site or path that it came from
     offsite: bool = False  # no copy here, but other librarians hold it
     version: str = ""  # names these very bytes; another after each overwrite
+    elsewhere: tuple[tuple[str, str], ...] = ()  # (librarian, its storage) of copies at other sites
+    unavailable: tuple[str, ...] = ()  # storages here whose copy was let go
+
+    @property
+    def held(self) -> str:
+        """Who has it: "here", "here and elsewhere", "offsite" or "nowhere"."""
+        if self.storages:
+            return "here and elsewhere" if self.elsewhere else "here"
+        return "offsite" if self.elsewhere else "nowhere"
 
     @property
     def owed(self) -> int:

@@ -18,6 +18,7 @@ from goggles.librarian.managers.pushing import Reports
 from goggles.librarian.outbox import Outbox
 from goggles.librarian.peers import PeerInfo, Peers
 from goggles.librarian.states import Event
+from goggles.librarian.validating import Validating
 from goggles.nameserver.doors import Doors, Owners
 from goggles.pki.identity import Identity
 from goggles.roles import Level, Role
@@ -40,6 +41,7 @@ class Desks:
     inbox: Inbox
     outbox: Outbox
     reports: Reports
+    validating: Validating
 
 
 class PeerDoors(Doors):
@@ -110,6 +112,25 @@ class PeerDoors(Doors):
         """The destination says how transfers of ours ended: (our id, its id, state, its storage, error)."""
         self._desks.outbox.completed(self._peer(), [_ended(item) for item in _few(items)])
 
+    @exposed(Role.LIBRARIAN, level=Level.CALLBACK)
+    def please_send(self, path: str, size: int, sha256: str) -> None:
+        """The caller needs a file that we hold; it will be offered to it."""
+        self._desks.outbox.promise(self._peer(), path, size, sha256)
+
+    @exposed(Role.LIBRARIAN, level=Level.READONLY)
+    def whereabouts(self, files: tuple[Value, ...]) -> tuple[Value, ...]:
+        """For each (path, size, sha256) the storages here that hold these very bytes."""
+        self._peer()
+        return tuple(self._desks.outbox.whereabouts([_file(item) for item in _few(files)]))
+
+    @exposed(Role.LIBRARIAN, level=Level.READONLY)
+    def validate_for(self, path: str, visited: tuple[str, ...], patience: float) -> tuple[Pairs, ...]:
+        """Every copy of a file as it is now, here and beyond; `visited` librarians are not asked again."""
+        self._peer()
+        if not all(isinstance(name, str) for name in _few(visited)):
+            raise BadRequest("the librarians that were asked already are given by name")
+        return tuple(one.to_wire() for one in self._desks.validating.validate(path, visited, float(patience)))
+
     # --- our own storages ------------------------------------------------------------------
 
     @exposed(Role.STORAGE)
@@ -155,6 +176,13 @@ def _push_item(item: Value) -> tuple[str, str]:
             if Identity.from_uri(holder).role is Role.STORAGE:
                 return arrival, holder
     raise BadRequest("an item of this batch must be (id, identity of a storage)")
+
+
+def _file(item: Value) -> tuple[str, int, str]:
+    match item:
+        case (str(path), int(size), str(sha256)):
+            return path, size, sha256
+    raise BadRequest("an item of this batch must be (path, size, sha256)")
 
 
 def _ended(item: Value) -> tuple[str, str, int, str, str]:

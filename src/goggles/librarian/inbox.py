@@ -20,6 +20,7 @@ from goggles.contracts.records import Value
 from goggles.errors import (
     AlreadyExists,
     BadRequest,
+    ChecksumMismatch,
     Conflict,
     GogglesError,
     HaveIt,
@@ -63,6 +64,7 @@ class Inbox:
         self._peers = peers
         self._lock = threading.Lock()
         self._expected: dict[str, tuple[int, int]] = {}  # live arrivals: (storage, size); guarded by _lock
+        self._deletable = False  # whether what comes may be let go here again
         self._reading: set[str] = set()  # arrivals that a storage was told to ingest; guarded by _lock
 
     def load(self) -> None:
@@ -122,11 +124,13 @@ class Inbox:
     def _accept(self, tx: Transaction, source: PeerInfo, offer: Offer, node: Node, room: int) -> str:
         path = _check(offer)
         there = tx.tree.find(path)
-        if there is not None:
+        if there is not None and not _lacks(tx, there, offer.size, offer.sha256):
             raise self._refusal(tx, offer, there)
         if ledger.coming_to(tx.tree.tx, path) is not None:
             raise AlreadyExists(f"{path} is on its way here from somebody else already", "offer it again later")
         if offer.size > room:
+            why = f"no storage here has room for what librarian {source.name} sends"
+            tx.on_commit(lambda: self._site.trouble("warning", "store_full", why))
             raise NoSpace(f"no storage here has room for {offer.size} bytes now", "offer it again later")
         arrival = ledger.add_incoming(tx.tree, source.id, offer, node.id)
         tx.on_commit(lambda: self._expect(arrival, node.id, offer.size))
@@ -137,8 +141,6 @@ class Inbox:
             return Conflict(f"something else stands at {offer.path} here", "rename or remove one of them")
         holders = tx.tree.instances_of([there.id]).get(there.id, [])
         stores = [self._site.roster.get(holder).name for holder in holders]
-        if not stores:
-            return AlreadyExists(f"{offer.path} is known here, without any copy", "remove it here, then offer it again")
         return HaveIt(f"{offer.path} is here already", ",".join(stores))
 
     def _expect(self, arrival: str, storage: int, size: int) -> None:
@@ -240,8 +242,11 @@ class Inbox:
 
     # --- receive_clone ---------------------------------------------------------------------
 
-    def receive(self, limit: int) -> int:
-        """Have up to `limit` staged arrivals read by their storages; how many were begun."""
+    def receive(self, limit: int, deletable: bool = False) -> int:
+        """Have up to `limit` staged arrivals read by their storages; how many were begun.
+
+        `deletable`: rolling deletion may let go here what comes."""
+        self._deletable = deletable
         with self._site.database.read() as connection:
             rows = ledger.in_state(connection, State.STAGED, limit)
         begun = 0
@@ -253,9 +258,16 @@ class Inbox:
                 first = row.id not in self._reading
                 self._reading.add(row.id)
             begun += first
+            version = self._version(row)
             with self._site.decisions.lock:
-                node.order(orders.ingest(row.id, row.size, row.sha256, row.id))
+                node.order(orders.ingest(row.id, row.size, row.sha256, version))
         return begun
+
+    def _version(self, row: Record) -> str:
+        """What the bytes will be called here: as the file whose last copy they replace, else as their transfer."""
+        with self._site.look() as tree:
+            there = tree.find(parse(row.path))
+            return there.version if there is not None and there.sha256 == row.sha256 else str(row.id)
 
     def ingested(self, session: str, arrival: str, code: str, message: str) -> None:
         """A storage has read an arrival: it becomes a file, or the transfer has failed."""
@@ -270,22 +282,26 @@ class Inbox:
                 tx.on_commit(lambda: self._reading.discard(arrival))
                 return
             if code:
-                self._refuse(tx, row, message)
+                self._refuse(tx, row, message, "data_integrity" if code == ChecksumMismatch.code else "transfer")
             else:
                 self._publish(tx, row, node)
 
         self._site.decisions.run(decide)
 
-    def _refuse(self, tx: Transaction, row: Record, why: str) -> None:
+    def _refuse(self, tx: Transaction, row: Record, why: str, category: str = "transfer") -> None:
         ledger.move_incoming(tx.tree, row, Event.FAIL, why)
         self._let_go(tx, row)
         log.warning("%s did not arrive as it was sent: %s", row.path, why)
+        tx.on_commit(lambda: self._site.trouble("error", category, f"{row.path} did not arrive as it was sent: {why}"))
 
     def _publish(self, tx: Transaction, row: Record, node: Node) -> None:
         path = parse(row.path)
         there = tx.tree.find(path)
         if there is not None:
-            self._refuse(tx, row, f"something else was put at {path} meanwhile")
+            if _lacks(tx, there, row.size, row.sha256):
+                self._restock(tx, row, node, path, there)
+            else:
+                self._refuse(tx, row, f"something else was put at {path} meanwhile")
             return
         above, name = split(path)
         try:
@@ -306,10 +322,23 @@ class Inbox:
             holders=[node.id],
         )
         tx.tree.set_created(written.entry.id, row.made_at)
+        if self._deletable:
+            tx.tree.set_deletable(written.entry.id, True)
         if copies > 1:
             tx.tree.set_owed(written.entry.id, 1)
         ledger.move_incoming(tx.tree, row, Event.VERIFY)
         tx.on_commit(lambda: self._published(row, node, path, written.entry, made))
+
+    def _restock(self, tx: Transaction, row: Record, node: Node, path: DfsPath, entry: Entry) -> None:
+        """The file was known here without a copy; now it has one, and as many are wanted as before."""
+        copies = entry.copies or tx.tree.want_again(entry.id, self._site.policy.copies)
+        tx.tree.add_instances(node.id, {entry.id: entry.size})
+        if copies > 1:
+            tx.tree.set_owed(entry.id, 1)
+        else:
+            tx.tree.clear_owed(entry.id)
+        ledger.move_incoming(tx.tree, row, Event.VERIFY)
+        tx.on_commit(lambda: self._published(row, node, path, entry, []))
 
     def _published(self, row: Record, node: Node, path: DfsPath, entry: Entry, made: list[DfsPath]) -> None:
         self._done_with(row.id)
@@ -336,6 +365,12 @@ class Inbox:
         self._peers.call(peer, "clone_complete", items)
         self._site.decisions.run(lambda tx: ledger.set_told(tx.tree.tx, [row.id for row in rows]))
         return len(rows)
+
+
+def _lacks(tx: Transaction, there: Entry, size: int, sha256: str) -> bool:
+    """Whether this is a file with these bytes of which no copy is left here."""
+    same = not there.is_dir and (there.size, there.sha256) == (size, sha256)
+    return same and not tx.tree.instances_of([there.id]).get(there.id)
 
 
 def _check(offer: Offer) -> DfsPath:

@@ -28,8 +28,11 @@ Record: TypeAlias = Any  # a row of one of the tables
 # --- what is to be sent ----------------------------------------------------------------------
 
 
-def unsent(connection: Connection, peer: int, after: int, since: float, now: float, limit: int) -> list[Record]:
-    """Files with ids above `after` that this peer neither has nor gets; changed at or after `since`."""
+def unsent(
+    connection: Connection, peer: int, after: int, since: float, now: float, limit: int, storage: int | None = None
+) -> list[Record]:
+    """Files with ids above `after` that this peer neither has nor gets; changed at or after `since`; with a copy here,
+    where a storage is given there."""
     there = exists().where(remote_instances.c.entry_id == entries.c.id, remote_instances.c.peer_id == peer)
     on_its_way = exists().where(
         O.entry_id == entries.c.id,
@@ -37,6 +40,8 @@ def unsent(connection: Connection, peer: int, after: int, since: float, now: flo
         or_(O.state.in_(LIVE_NUMBERS), and_(O.state == int(State.FAILED), O.updated_at > now - RETRY)),
     )
     here = exists().where(instances.c.entry_id == entries.c.id)
+    if storage is not None:
+        here = here.where(instances.c.storage_id == storage)
     query = (
         select(entries)
         .where(entries.c.id > after, entries.c.kind == "f", entries.c.modified_at >= since, ~there, ~on_its_way, here)
@@ -48,7 +53,7 @@ def unsent(connection: Connection, peer: int, after: int, since: float, now: flo
 
 def add_outgoing(tree: Tree, peer: int, row: Record, path: str) -> str:
     """Write down that a file goes to a peer; the transfer's id."""
-    transfer = secrets.token_hex(16)
+    transfer = new_id()
     values = {"id": transfer, "peer_id": peer, "entry_id": row.id, "path": path, "version": row.version}
     values |= {"size": row.size, "sha256": row.sha256, "state": int(State.INITIATED), "remote_id": "", "place": ""}
     values |= {"batch_id": "", "error": "", "created_at": tree.now, "updated_at": tree.now}
@@ -61,6 +66,17 @@ def unanswered(connection: Connection, peer: int, limit: int) -> list[Record]:
     """Transfers that were offered, or meant to be, and have no answer yet."""
     query = select(outgoing).where(O.peer_id == peer, O.state == int(State.INITIATED), O.remote_id == "")
     return list(connection.execute(query.order_by(O.created_at).limit(limit)).all())
+
+
+def live_outgoing(connection: Connection, entry: int, peer: int) -> Record | None:
+    """The transfer of this file to this peer that is under way, if there is one."""
+    query = select(outgoing).where(O.entry_id == entry, O.peer_id == peer, O.state.in_(LIVE_NUMBERS)).limit(1)
+    return connection.execute(query).first()
+
+
+def new_id() -> str:
+    """For a transfer or a batch."""
+    return secrets.token_hex(16)
 
 
 def offer_of(connection: Connection, row: Record) -> Offer:
@@ -104,7 +120,7 @@ def old_outgoing(connection: Connection, peer: int, before: float, after: str, l
 
 
 def add_batch(connection: Connection, peer: int, store: str, facilities: str, priority: int, now: float) -> str:
-    batch = secrets.token_hex(16)
+    batch = new_id()
     row = {"id": batch, "peer_id": peer, "store": store, "facilities": facilities, "manager": "", "handle": "{}"}
     row |= {"state": WAITING, "priority": priority, "tries": 0, "not_before": 0.0, "created_at": now, "updated_at": now}
     connection.execute(insert(send_queue).values(row))
@@ -150,7 +166,7 @@ def coming_to(connection: Connection, path: str) -> Record | None:
 
 
 def add_incoming(tree: Tree, peer: int, offer: Offer, storage: int) -> str:
-    arrival = secrets.token_hex(16)
+    arrival = new_id()
     row = {"id": arrival, "peer_id": peer, "remote_id": offer.id, "path": offer.path, "size": offer.size}
     row |= {"sha256": offer.sha256, "uploader": offer.uploader[:255], "source": offer.source[:255]}
     row |= {"made_at": offer.made_at, "storage_id": storage, "state": int(State.INITIATED), "told": False}

@@ -8,28 +8,41 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from sqlalchemy import select
+
 from goggles.librarian import schedule
-from goggles.librarian.admindoors import AdminDoors
-from goggles.librarian.doors import Desks, PeerDoors
+from goggles.librarian.doors import Desks
+from goggles.librarian.evicting import Evicting
+from goggles.librarian.figures import Reader
+from goggles.librarian.holdingdoors import HoldingDoors, Holdings
 from goggles.librarian.inbox import Inbox
+from goggles.librarian.keeping import Keeping
 from goggles.librarian.keyring import Keyring
 from goggles.librarian.managers import Managers
 from goggles.librarian.managers.pushing import GogglesManager, LocalManager, Reports, RsyncManager
+from goggles.librarian.mandc import Mandc
+from goggles.librarian.metrics import Metrics
 from goggles.librarian.outbox import Outbox
 from goggles.librarian.peers import Peers
+from goggles.librarian.searching import Searching
+from goggles.librarian.sneakernet import SneakerNet
 from goggles.librarian.tasks import Tasks
+from goggles.librarian.troubles import Troubles
+from goggles.librarian.validating import Validating
+from goggles.meta.peering import marks, peers
 from goggles.nameserver.doors import Owners
-from goggles.nameserver.program import Nameserver
+from goggles.nameserver.program import Companion, Nameserver
 from goggles.nameserver.service import NameserverService
+from goggles.nameserver.site import Site
 from goggles.pki.context import Contexts, PkiFiles
-from goggles.settings import NameserverSettings
+from goggles.settings import OFF, NameserverSettings
 from goggles.wire.dial import Dialer
 from goggles.wire.service import Caller
 
 log = logging.getLogger(__name__)
 
 
-class LibrarianService(AdminDoors, PeerDoors, NameserverService):
+class LibrarianService(HoldingDoors, NameserverService):
     """All doors of a nameserver that is a librarian."""
 
 
@@ -38,27 +51,59 @@ class Librarian:
 
     def __init__(self, nameserver: Nameserver, settings: NameserverSettings) -> None:
         site, reports = nameserver.site, Reports()
+        self.troubles = Troubles(site, settings.webhook)
         self.peers = Peers(site, _dialer(settings), Keyring(settings.encryption_key_file))
         inbox = Inbox(site, self.peers)
         inbox.load()
         makers = (GogglesManager, LocalManager, RsyncManager)
         managers = Managers([make(site, self.peers, reports, settings.push_rate) for make in makers])
         outbox = Outbox(site, self.peers, managers)
-        self.desks = Desks(self.peers, inbox, outbox, reports)
-        plans = schedule.load(settings.background) if settings.background is not None else schedule.DEFAULT
-        self.tasks = Tasks(site, self.peers, inbox, outbox, plans)
+        owners = nameserver.owners
+        validating = Validating(site, self.peers, owners.verifying)
+        evicting = Evicting(site, self.peers, validating)
+        keeping = Keeping(site, self.peers, owners.repair, owners.verifying, evicting)
+        self.desks = Desks(self.peers, inbox, outbox, reports, validating)
+        self.holdings = Holdings(
+            Searching(site, owners.namespace), evicting, keeping, SneakerNet(site, self.peers, keeping)
+        )
+        self.tasks = Tasks(site, self.peers, inbox, outbox, keeping, evicting, _plans(settings))
+        site.linked = _is_linked(site)
         nameserver.service = self.service
-        nameserver.companions.append(self)
+        nameserver.companions += [self, *self._watchers(site, settings)]
+
+    def _watchers(self, site: Site, settings: NameserverSettings) -> list[Companion]:
+        """Those that tell others how the site is."""
+        reader, made = Reader(site, self.peers, self.tasks), list[Companion]()
+        if settings.report_to_mandc:
+            made.append(Mandc(site, reader))
+        if settings.metrics_port:
+            made.append(Metrics(reader, site.name, settings.metrics_listen, settings.metrics_port))
+        return made
 
     def service(self, caller: Caller, owners: Owners) -> LibrarianService:
-        return LibrarianService(caller, owners, self.desks, self.tasks)
+        return LibrarianService(caller, owners, self.desks, self.tasks, self.troubles, self.holdings)
 
     def start(self) -> None:
+        self.troubles.start()
         self.tasks.start()
 
     def stop(self) -> None:
         self.tasks.stop()
         self.peers.close()
+        self.troubles.stop()
+
+
+def _plans(settings: NameserverSettings) -> tuple[schedule.Plan, ...]:
+    """The schedule; none where another process has it."""
+    if settings.background == OFF:
+        return ()
+    return schedule.DEFAULT if settings.background is None else schedule.load(settings.background)
+
+
+def _is_linked(site: Site) -> bool:
+    """Whether files of this site may be elsewhere."""
+    with site.database.read() as connection:
+        return any(connection.execute(select(table).limit(1)).first() is not None for table in (peers, marks))
 
 
 def _dialer(settings: NameserverSettings) -> Dialer | None:

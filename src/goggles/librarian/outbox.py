@@ -16,7 +16,7 @@ from typing import Any
 
 from goggles import failpoints
 from goggles.contracts.peering import Place, Reception, State
-from goggles.errors import Conflict, GogglesError, HaveIt, Unavailable
+from goggles.errors import Conflict, GogglesError, HaveIt, NoSpace, NotFound, Unavailable
 from goggles.librarian import ledger
 from goggles.librarian.ledger import Record
 from goggles.librarian.managers import Managers, Status
@@ -24,6 +24,7 @@ from goggles.librarian.peers import PeerInfo, Peers
 from goggles.librarian.states import LIVE, Event, leads_on
 from goggles.nameserver.decisions import Transaction
 from goggles.nameserver.site import Site
+from goggles.paths import parse
 from goggles.wire import faults
 
 log = logging.getLogger(__name__)
@@ -34,10 +35,12 @@ FIRST_PAUSE, LONGEST_PAUSE = 5.0, 600.0  # seconds between two tries of a batch
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`batch`: files offered at once; `flying`: batches under way to one peer."""
+    """`batch`: files offered at once; `flying`: batches under way to one peer; `storage`: only files with a copy there
+    (None: all)."""
 
     batch: int = 128
     flying: int = 8
+    storage: int | None = None
 
 
 class Outbox:
@@ -48,31 +51,47 @@ class Outbox:
         self._peers = peers
         self._managers = managers
         self._lock = threading.Lock()
-        self._cursors: dict[int, int] = {}  # by peer: the last entry that was looked at; guarded by _lock
+        # By peer and storage: the last entry that was looked at.
+        self._cursors: dict[tuple[int, int | None], int] = {}
+        self._offering: dict[int, threading.Lock] = {}  # by peer: one offer at a time; guarded by _lock
 
     # --- send_clone ------------------------------------------------------------------------
 
     def send(self, peer: PeerInfo, limits: Limits, since: float, priority: int = 0) -> int:
         """Offer the next batch of files to a peer; how many it has taken."""
-        with self._site.database.read() as connection:
-            rows = ledger.unanswered(connection, peer.id, limits.batch)
-        if not rows:
-            rows = self._choose(peer, limits.batch, since)
-        return self._offer(peer, rows, priority) if rows else 0
+        with self._one_offer(peer):
+            with self._site.database.read() as connection:
+                rows = ledger.unanswered(connection, peer.id, limits.batch)
+            if not rows:
+                rows = self._choose(peer, limits, since)
+            return self._offer(peer, rows, priority) if rows else 0
 
-    def _choose(self, peer: PeerInfo, limit: int, since: float) -> list[Record]:
+    def offer_waiting(self, peer: PeerInfo, limits: Limits) -> int:
+        """Offer what was promised to a peer, or has no answer yet; how many it has taken."""
+        with self._one_offer(peer):
+            with self._site.database.read() as connection:
+                rows = ledger.unanswered(connection, peer.id, limits.batch)
+            return self._offer(peer, rows, 1) if rows else 0
+
+    def _one_offer(self, peer: PeerInfo) -> threading.Lock:
+        with self._lock:
+            return self._offering.setdefault(peer.id, threading.Lock())
+
+    def _choose(self, peer: PeerInfo, limits: Limits, since: float) -> list[Record]:
         """Write down which files go next."""
 
         def decide(tx: Transaction) -> list[Record]:
-            after, now = self._cursors.get(peer.id, 0), self._site.clock.now()
-            found = ledger.unsent(tx.tree.tx, peer.id, after, since, now, limit)
+            key, now = (peer.id, limits.storage), self._site.clock.now()
+            found = ledger.unsent(
+                tx.tree.tx, peer.id, self._cursors.get(key, 0), since, now, limits.batch, limits.storage
+            )
             made: list[str] = []
             for row in found:
                 path = tx.tree.path_of(row.id)
                 if path is not None:
                     made.append(ledger.add_outgoing(tx.tree, peer.id, row, path))
-            last = found[-1].id if len(found) == limit else 0
-            tx.on_commit(lambda: self._cursors.update({peer.id: last}))
+            last = found[-1].id if len(found) == limits.batch else 0
+            tx.on_commit(lambda: self._cursors.update({key: last}))
             return list(ledger.outgoing_rows(tx.tree.tx, made).values())
 
         return self._site.decisions.run(decide)
@@ -93,6 +112,34 @@ class Outbox:
         if path is None or not found or found[0].id != number:
             return ""
         return ledger.add_outgoing(tx.tree, peer.id, found[0], path)
+
+    def promise(self, peer: PeerInfo, path: str, size: int, sha256: str) -> None:
+        """A peer asks for a file that it needs: it is offered to it soon, also if it was sent before."""
+        self._peers.heard(peer.name)
+        if not peer.enabled:
+            raise Conflict(f"transfers to librarian {peer.name} are disabled here", "enable them first")
+
+        def decide(tx: Transaction) -> None:
+            entry = tx.tree.need_file(parse(path))
+            if (entry.size, entry.sha256) != (size, sha256):
+                raise Conflict(f"{path} has other bytes here", "see validate-file on both sides")
+            if not tx.tree.instances_of([entry.id]).get(entry.id):
+                raise NotFound(f"no copy of {path} is here")
+            if ledger.live_outgoing(tx.tree.tx, entry.id, peer.id) is None:
+                ledger.add_outgoing(tx.tree, peer.id, entry, path)
+
+        self._site.decisions.run(decide)
+
+    def whereabouts(self, files: Sequence[tuple[str, int, str]]) -> list[tuple[str, ...]]:
+        """For each (path, size, sha256) the storages here that hold these very bytes."""
+        found: list[tuple[str, ...]] = []
+        with self._site.look() as tree:
+            for path, size, sha256 in files:
+                entry = tree.find(parse(path))
+                same = entry is not None and (entry.size, entry.sha256) == (size, sha256)
+                holders = tree.instances_of([entry.id]).get(entry.id, []) if entry is not None and same else []
+                found.append(tuple(self._site.roster.get(holder).name for holder in holders))
+        return found
 
     def _offer(self, peer: PeerInfo, rows: Sequence[Record], priority: int) -> int:
         with self._site.database.read() as connection:
@@ -129,6 +176,10 @@ class Outbox:
             self._complete(tx, peer, row, [store for store in error.hint.split(",") if store])
             return
         log.info("librarian %s does not take %s: %s", peer.name, row.path, error.message)
+        if isinstance(error, NoSpace):
+            tx.on_commit(
+                lambda: self._site.trouble("error", "store_full", f"librarian {peer.name} has no room for more")
+            )
         ledger.move_outgoing(tx.tree, row, Event.FAIL, str(error))
 
     def _complete(self, tx: Transaction, peer: PeerInfo, row: Record, stores: Sequence[str]) -> None:
@@ -244,6 +295,7 @@ class Outbox:
         self._peers.call(peer, "checkin_update", tuple(row.remote_id for row in rows), int(State.FAILED), why[:500])
         self._move(rows, Event.FAIL, why)
         self._site.decisions.run(lambda tx: ledger.set_batch(tx.tree.tx, batch.id, tx.tree.now, state=ledger.FAILED))
+        self._site.trouble("error", "transfer", f"files could not be sent to librarian {peer.name}: {why}")
 
     def _move(self, rows: Sequence[Record], event: Event, why: str = "") -> None:
         """Apply an event to our side; what is over already stays as it is."""
@@ -285,7 +337,8 @@ class Outbox:
             rows = ledger.outgoing_rows(tx.tree.tx, [item[0] for item in items])
             for ours, theirs, state, store, error in items:
                 row = rows.get(ours)
-                if row is not None and row.peer_id == peer.id and row.remote_id == theirs:
+                carried = row is not None and not row.remote_id and bool(row.place)
+                if row is not None and row.peer_id == peer.id and (row.remote_id == theirs or carried):
                     self._over(tx, peer, row, State(state), store, error)
 
         self._site.decisions.run(decide)
@@ -298,6 +351,9 @@ class Outbox:
             self._complete(tx, peer, row, [store])
         else:
             ledger.move_outgoing(tx.tree, row, event, error)
+            if event is Event.FAIL:
+                why = f"librarian {peer.name} could not take {row.path}: {error}"
+                tx.on_commit(lambda: self._site.trouble("warning", "transfer", why))
 
 
 def _place(answer: object) -> Place | GogglesError:

@@ -20,6 +20,7 @@ from goggles.contracts.peering import PROTOCOL, SITE_TO_SITE, State
 from goggles.errors import (
     AlreadyExists,
     BadRequest,
+    CertificateError,
     Conflict,
     ConnectionLost,
     GogglesError,
@@ -124,7 +125,11 @@ class Peers:
 
     def all(self) -> list[PeerInfo]:
         with self._site.database.read() as connection:
-            return [_info(row) for row in connection.execute(select(peers).order_by(P.name))]
+            return self.listing(connection)
+
+    def listing(self, connection: Connection) -> list[PeerInfo]:
+        """All of them, in a snapshot that somebody else has opened."""
+        return [_info(row) for row in connection.execute(select(peers).order_by(P.name))]
 
     def find(self, name: str) -> PeerInfo | None:
         with self._site.database.read() as connection:
@@ -161,6 +166,7 @@ class Peers:
             row |= {"authenticator": made.sealed, "enabled": True, "managers": ",".join(made.managers)}
             row |= {"added_at": now, "last_seen": 0.0, "last_heard": 0.0}
             key = connection.execute(insert(peers).values(row)).inserted_primary_key
+            self._site.linked = True
             return replace(made, id=int(key[0]) if key else 0)
 
         return self._site.decisions.run(decide)
@@ -202,16 +208,31 @@ class Peers:
 
     def call(self, peer: PeerInfo, method: str, *args: Any, timeout: float = 60.0) -> Any:
         """The answer of the peer's method, over a kept connection; one that died unseen is made again."""
+        try:
+            answer = self._call(peer, method, args, timeout)
+        except (Unavailable, CertificateError) as error:
+            self._tell(peer, error)
+            raise
+        self._seen(peer)
+        return answer
+
+    def _call(self, peer: PeerInfo, method: str, args: tuple[Any, ...], timeout: float) -> Any:
         line, kept = self._line(peer)
         try:
-            answer = line.call(method, *args, timeout=timeout)
+            return line.call(method, *args, timeout=timeout)
         except ConnectionLost:
             self._drop_line(peer.id)
             if not kept:
                 raise
-            answer = self._line(peer)[0].call(method, *args, timeout=timeout)
-        self._seen(peer)
-        return answer
+            return self._line(peer)[0].call(method, *args, timeout=timeout)
+
+    def _tell(self, peer: PeerInfo, error: GogglesError) -> None:
+        """In the same words as long as it lasts."""
+        if isinstance(error, CertificateError) or self._dialer is None:
+            self._site.trouble("error", "configuration", f"librarian {peer.name} can not be spoken to: {error}")
+            return
+        where = f"librarian {peer.name} at {peer.url} port {peer.port}"
+        self._site.trouble("error", "librarian_network_availability", f"{where} does not answer")
 
     def ping(self, peer: PeerInfo) -> dict[str, Any]:
         """Connect, log in, and ask who is there; raises what is wrong."""

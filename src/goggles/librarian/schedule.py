@@ -11,7 +11,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -79,6 +79,23 @@ def _count(value: Any) -> int:
     return value
 
 
+def _switch(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(_text(one) for one in (value if isinstance(value, list | tuple) and value else [value]))
+
+
+def _policy(value: Any) -> int:
+    if isinstance(value, bool) or value not in (0, 1):
+        raise ValueError
+    return int(value)
+
+
+SWITCH = ("true or false", _switch)
 TEXT, COUNT = ("a text", _text), ("a whole number from 1 up", _count)
 DAYS, TEXT_OR_NULL = ("a number of days", _number), ("a text or null", _or_none(_text))
 DAYS_OR_NULL = ("a number of days or null", _or_none(_number))
@@ -98,9 +115,27 @@ KINDS: dict[str, dict[str, Key]] = {
     },
     "consume_queue": {},
     "check_consumed_queue": {},
-    "receive_clone": {"files_per_run": Key(*COUNT, default=1024), "deletion_policy": Key("0 or 1", int, default=0)},
+    "receive_clone": {"files_per_run": Key(*COUNT, default=1024), "deletion_policy": Key("0 or 1", _policy, default=0)},
     "outgoing_transfer_hypervisor": {"age_in_days": Key(*DAYS, default=7.0)},
     "incoming_transfer_hypervisor": {"age_in_days": Key(*DAYS, default=30.0)},
+    "check_integrity": {"age_in_days": Key(*DAYS, default=30.0), "store_name": Key(*TEXT_OR_NULL)},
+    "create_local_clone": {
+        "age_in_days": Key(*DAYS_OR_NULL),
+        "clone_from": Key(*TEXT, needed=True),
+        "clone_to": Key("a text or a list of texts", _texts, needed=True),
+        "files_per_run": Key(*COUNT, default=1024),
+        "disable_store_on_full": Key(*SWITCH, default=False),
+    },
+    "duplicate_remote_instance_hypervisor": {},
+    "rolling_deletion": {
+        "store_name": Key(*TEXT_OR_NULL),
+        "age_in_days": Key(*DAYS, needed=True),
+        "number_of_remote_copies": Key(*COUNT, default=3),
+        "verify_downstream_checksums": Key(*SWITCH, default=True),
+        "mark_unavailable": Key(*SWITCH, default=True),
+        "force_deletion": Key(*SWITCH, default=False),
+    },
+    "corruption_fixer": {},
 }
 SPELLINGS = {"recieve_clone": "receive_clone", "recv_clone": "receive_clone"}
 
@@ -108,6 +143,7 @@ DEFAULT = (
     Plan("consume_queue", "consume queue", 1.0),
     Plan("check_consumed_queue", "check consumed queue", 1.0),
     Plan("receive_clone", "receive clone", 1.0, None, MappingProxyType({"files_per_run": 1024, "deletion_policy": 0})),
+    Plan("corruption_fixer", "corruption fixer", 60.0),
     Plan("outgoing_transfer_hypervisor", "outgoing hypervisor", 3600.0, None, MappingProxyType({"age_in_days": 1.0})),
     Plan("incoming_transfer_hypervisor", "incoming hypervisor", 3600.0, None, MappingProxyType({"age_in_days": 7.0})),
 )
@@ -145,6 +181,17 @@ def read(data: Any) -> tuple[Plan, ...]:
     if twice:
         raise SettingsError(f"task_name {twice[0]!r} stands there twice", "give each task a name of its own")
     return tuple(plans)
+
+
+def again(kind: str, name: str, soft_timeout: float | None, values: Mapping[str, Any]) -> Plan:
+    """A task that was read from a schedule elsewhere, checked once more; SettingsError names what is wrong."""
+    if kind not in KINDS:
+        raise SettingsError(f"{kind[:80]}: there is no such kind of task", "kinds: " + ", ".join(KINDS))
+    if soft_timeout is not None and not 0 < soft_timeout < 1e9:
+        raise SettingsError(f"soft_timeout: {soft_timeout!r} is no number of seconds above zero")
+    table = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+    plan = _plan(kind, kind, {**table, "task_name": name, "every": "00:00:01"})
+    return replace(plan, every=0.0, soft_timeout=soft_timeout)
 
 
 def _plan(kind: str, where: str, table: Any) -> Plan:

@@ -9,47 +9,57 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from goggles.errors import GogglesError, NotFound
+from goggles.errors import GogglesError, LimitExceeded, NotFound, Unavailable
+from goggles.librarian.evicting import Evicting, Rules
 from goggles.librarian.hypervisors import Hypervisors
 from goggles.librarian.inbox import Inbox
+from goggles.librarian.keeping import Keeping
 from goggles.librarian.outbox import Limits, Outbox
 from goggles.librarian.peers import PeerInfo, Peers
-from goggles.librarian.schedule import KINDS, SPELLINGS, Plan
+from goggles.librarian.runs import Run, Runs
+from goggles.librarian.schedule import KINDS, MAX_TASKS, SPELLINGS, Plan
+from goggles.librarian.troubles import category_of
 from goggles.nameserver.site import Site
 
 log = logging.getLogger(__name__)
 DAY = 86_400.0
 THREADS = 8
+Over = Callable[[], bool]  # whether a task has to stop now
 LONGEST = 3_600.0  # seconds that a task without a soft timeout may take in one go
-
-
-@dataclass(slots=True)
-class Run:
-    """How a task went the last time; times are seconds since 1970, UTC, 0 for never."""
-
-    began: float = 0.0
-    ended: float = 0.0
-    result: str = ""  # done, failed, late
-    message: str = ""
-    count: int = 0
+SOON = 60.0  # seconds after the start at which a task that never ran does so
 
 
 class Tasks:
     """The tasks of this librarian."""
 
-    def __init__(self, site: Site, peers: Peers, inbox: Inbox, outbox: Outbox, plans: Sequence[Plan]) -> None:
+    def __init__(
+        self,
+        site: Site,
+        peers: Peers,
+        inbox: Inbox,
+        outbox: Outbox,
+        keeping: Keeping,
+        evicting: Evicting,
+        plans: Sequence[Plan],
+    ) -> None:
         self._site = site
         self._peers = peers
         self._inbox = inbox
         self._outbox = outbox
         self._hypervisors = Hypervisors(site, peers, inbox, outbox)
+        self._disabled: dict[str, float] = {}  # peers by name: when they were first found disabled, monotonic
+        self._keeping = keeping
+        self._evicting = evicting
         self._plans = {plan.name: plan for plan in plans}
-        self._runs = {plan.name: Run() for plan in plans}
+        self._guests: dict[str, Plan] = {}  # tasks of a schedule that runs in another process
+        self._memory = Runs(site)
+        self._runs = self._memory.load()
         self._running = {plan.name: threading.Lock() for plan in plans}
         self._stopping = threading.Event()
         self._scheduler = BackgroundScheduler(
@@ -57,9 +67,12 @@ class Tasks:
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
             timezone="UTC",
         )
-        self._kinds: dict[str, Callable[[Plan, Callable[[], bool]], int]] = {
+        self._kinds: dict[str, Callable[[Plan, Over], int]] = self._transfer_kinds() | self._holding_kinds()
+
+    def _transfer_kinds(self) -> dict[str, Callable[[Plan, Over], int]]:
+        return {
             "send_clone": self._send_clone,
-            "consume_queue": lambda _, __: self._each(lambda peer: self._outbox.consume(peer, Limits())),
+            "consume_queue": lambda _, __: self._each(self._consume),
             "check_consumed_queue": lambda _, __: self._each(lambda peer: self._outbox.check(peer, Limits())),
             "receive_clone": self._receive_clone,
             "outgoing_transfer_hypervisor": lambda plan, _: self._each(
@@ -70,33 +83,65 @@ class Tasks:
             ),
         }
 
+    def _holding_kinds(self) -> dict[str, Callable[[Plan, Over], int]]:
+        return {
+            "check_integrity": lambda plan, over: self._keeping.check_integrity(
+                DAY * plan["age_in_days"], plan["store_name"], over
+            ),
+            "create_local_clone": self._create_local_clone,
+            "corruption_fixer": lambda _, over: self._keeping.fix(over),
+            "duplicate_remote_instance_hypervisor": lambda _, over: self._each(
+                lambda peer: self._keeping.check_elsewhere(peer, over)
+            ),
+            "rolling_deletion": self._rolling_deletion,
+        }
+
     def start(self) -> None:
         for plan in self._plans.values():
-            self._scheduler.add_job(self._scheduled, "interval", (plan.name,), id=plan.name, seconds=plan.every)
+            first = datetime.fromtimestamp(self._first(plan), UTC)
+            self._scheduler.add_job(
+                self._scheduled, "interval", (plan.name,), id=plan.name, seconds=plan.every, next_run_time=first
+            )
         self._scheduler.start()
+
+    def _first(self, plan: Plan) -> float:
+        """When a task runs first: in its turn, as if there had been no restart."""
+        now, last = self._site.clock.now(), self._runs.get(plan.name, Run()).began
+        return min(now + plan.every, max(now, last + plan.every) if last else now + SOON)
 
     def stop(self) -> None:
         self._stopping.set()
         if self._scheduler.running:
             self._scheduler.shutdown(wait=True)
+        self._memory.write(dict(self._runs))
 
     def report(self) -> list[tuple[Plan, Run, float]]:
         """Each task with its last run and when the next one is due (seconds since 1970, UTC; 0: not by itself)."""
         found: list[tuple[Plan, Run, float]] = []
-        for name, plan in self._plans.items():
+        for name, plan in self._all().items():
             job = self._scheduler.get_job(name)
             due = job.next_run_time.timestamp() if job is not None and job.next_run_time else 0.0
-            found.append((plan, self._runs[name], due))
+            found.append((plan, replace(self._runs.get(name, Run())), due))
         return found
+
+    def _all(self) -> dict[str, Plan]:
+        return {**self._guests, **self._plans}
+
+    def run_plan(self, plan: Plan) -> int:
+        """Run a task of a schedule that is kept elsewhere; how much it did."""
+        if plan.name not in self._guests and len(self._guests) >= MAX_TASKS:
+            raise LimitExceeded(f"{MAX_TASKS} tasks are known already", "start the nameserver again to forget them")
+        self._guests[plan.name] = plan
+        return self._work(plan)
 
     def run(self, word: str) -> int:
         """Run a task, or all of a kind, now; how much they did.  Of a single task, raises what goes wrong."""
         kind = SPELLINGS.get(word, word)
-        chosen = [plan for plan in self._plans.values() if plan.name == word or plan.kind == kind]
+        chosen = [plan for plan in self._all().values() if plan.name == word or plan.kind == kind]
         if not chosen and kind in KINDS:
             return sum(self._tried(plan) for plan in self._unplanned(kind))
         if not chosen:
-            there = ", ".join(self._plans) or "none"
+            there = ", ".join(self._all()) or "none"
             raise NotFound(f"no task {word[:80]!r} is in the schedule", f"there are {there}; see --background")
         if len(chosen) == 1 and chosen[0].name == word:
             return self._work(chosen[0])
@@ -141,9 +186,13 @@ class Tasks:
                 run.count = self._kinds[plan.kind](plan, over)
             except BaseException as error:
                 run.result, run.message, run.ended = "failed", str(error)[:500], clock.now()
+                self._memory.note(plan.name, run)
+                if not isinstance(error, Unavailable):  # whoever did not answer was told already
+                    self._site.trouble("error", category_of(error), f"task {plan.name} failed: {error}")
                 raise
             late = clock.monotonic() >= end
             run.result, run.message, run.ended = "late" if late else "done", "", clock.now()
+            self._memory.note(plan.name, run)
         return run.count
 
     def _each(self, action: Callable[[PeerInfo], int]) -> int:
@@ -156,28 +205,68 @@ class Tasks:
                 done += action(peer)
             except GogglesError as error:
                 log.warning("librarian %s: %s", peer.name, error)
+                self._tell(peer, error)
         return done
+
+    def _consume(self, peer: PeerInfo) -> int:
+        offered = self._outbox.offer_waiting(peer, Limits())
+        return offered + self._outbox.consume(peer, Limits())
+
+    def _create_local_clone(self, plan: Plan, _: Over) -> int:
+        age = plan["age_in_days"]
+        since = 0.0 if age is None else self._site.clock.now() - DAY * age
+        limit, disable = plan["files_per_run"], plan["disable_store_on_full"]
+        return self._keeping.clone(since, plan["clone_from"], plan["clone_to"], limit, disable)
+
+    def _rolling_deletion(self, plan: Plan, over: Over) -> int:
+        rules = Rules(
+            plan["number_of_remote_copies"],
+            plan["store_name"] or "",
+            plan["verify_downstream_checksums"],
+            plan["mark_unavailable"],
+        )
+        before = self._site.clock.now() - DAY * plan["age_in_days"]
+        return self._evicting.roll(rules, before, plan["force_deletion"], over)
+
+    def _tell(self, peer: PeerInfo, error: GogglesError) -> None:
+        """Where a peer does not answer at all, that was told already."""
+        if not isinstance(error, Unavailable):
+            self._site.trouble("error", category_of(error), f"librarian {peer.name}: {error}")
 
     def _send_clone(self, plan: Plan, over: Callable[[], bool]) -> int:
         peer = self._peers.need(plan["destination_librarian"])
         if not peer.enabled:
             log.info("task %s: transfers to librarian %s are disabled", plan.name, peer.name)
+            self._warn_disabled(peer, plan["warn_disabled_timer"])
             return 0
-        age = plan["age_in_days"]
+        self._disabled.pop(peer.name, None)
+        age, preferred = plan["age_in_days"], plan["store_preference"]
+        limits = Limits(
+            batch=plan["send_batch_size"], storage=self._site.roster.need(preferred).id if preferred else None
+        )
         since = 0.0 if age is None else self._site.clock.now() - DAY * age
         done = 0
         while not over():
-            sent = self._outbox.send(peer, Limits(batch=plan["send_batch_size"]), since)
+            sent = self._outbox.send(peer, limits, since)
             done += sent
             if not sent:
                 break
         return done
 
+    def _warn_disabled(self, peer: PeerInfo, after: float | None) -> None:
+        """Tell of a peer that has been disabled for more than `after` days, as far as this program has seen."""
+        now = self._site.clock.monotonic()
+        since = self._disabled.setdefault(peer.name, now)
+        if after is not None and now - since >= DAY * after:
+            why = f"transfers to librarian {peer.name} have been disabled for more than {after:g} days"
+            self._site.trouble("warning", "configuration", why)
+
     def _receive_clone(self, plan: Plan, _: Callable[[], bool]) -> int:
-        begun = self._inbox.receive(plan["files_per_run"])
+        begun = self._inbox.receive(plan["files_per_run"], bool(plan["deletion_policy"]))
         for peer in self._peers.all():
             try:
                 self._inbox.tell(peer)
             except GogglesError as error:
                 log.warning("librarian %s could not be told what arrived: %s", peer.name, error)
+                self._tell(peer, error)
         return begun

@@ -27,8 +27,8 @@ from goggles.meta.lease import FileLease, Lease, PostgresLease
 from goggles.meta.opening import BUSY, explain, lease_engine, open_engines, parse_url
 
 log = logging.getLogger(__name__)
-HEAD = "0002"  # the schema that this program works with
-KNOWN = ("0001", "0002")
+HEAD = "0003"  # the schema that this program works with
+KNOWN = ("0001", "0002", "0003")
 LAST_EPOCH = select(func.max(tables.epochs.c.number))
 SHARE = select(tables.site.c.id).with_for_update(read=True)  # PostgreSQL: no epoch begins while a writer is at work
 OWN = select(tables.site.c.id).with_for_update()

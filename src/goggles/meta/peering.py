@@ -124,6 +124,27 @@ incoming = Table(
     Index("ix_incoming_told", "told", "updated_at"),
 )
 
+marks = Table(
+    "marks",
+    metadata,
+    Column("entry_id", Id, primary_key=True, autoincrement=False),
+    Column("deletable", Boolean, nullable=False, comment="its copies here may be let go when others hold it"),
+    Column("copies", Integer, comment="that were wanted here before some were let go; null: none were"),
+    Column("evicted_at", Float, comment="when the last copy here was let go; null: it was not"),
+)
+
+unavailable = Table(
+    "unavailable",
+    metadata,
+    Column("entry_id", Id, primary_key=True, autoincrement=False),
+    Column("storage_id", Integer, ForeignKey("storages.id"), primary_key=True, autoincrement=False),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("verified_at", Float, nullable=False),
+    Column("since", Float, nullable=False, comment="when the copy was let go"),
+    Index("ix_unavailable_storage", "storage_id", "entry_id"),
+)
+
 corruptions = Table(
     "corruptions",
     metadata,

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    true,
 )
 
 metadata = MetaData()
@@ -60,6 +61,10 @@ storages = Table(
     Column("zone", String(64), nullable=False),
     Column("counted", Boolean, nullable=False, comment="its copies count: it is up, or was a moment ago"),
     Column("draining", Boolean, nullable=False, comment="being emptied for retirement"),
+    Column("enabled", Boolean, nullable=False, server_default=true(), comment="takes new files"),
+    Column(
+        "ingestable", Boolean, nullable=False, server_default=true(), comment="false: a drive, filled by clones alone"
+    ),
     Column("added_at", Float, nullable=False),
 )
 
@@ -81,6 +86,7 @@ entries = Table(
     Column("source", String(255), nullable=False),
     UniqueConstraint("parent_id", "name", name="uq_entries_parent_name"),
     Index("ix_entries_version", "version", unique=True),
+    Index("ix_entries_created", "created_at", "id"),
     sqlite_autoincrement=True,
 )
 
@@ -93,6 +99,7 @@ instances = Table(
     Column("created_at", Float, nullable=False),
     Column("verified_at", Float, nullable=False, comment="when its digest was last known to be right"),
     Index("ix_instances_storage", "storage_id", "entry_id"),
+    Index("ix_instances_verified", "storage_id", "verified_at"),
 )
 
 owed = Table(

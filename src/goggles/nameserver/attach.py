@@ -62,6 +62,7 @@ class Attachment:
             for row in tree.storages():
                 files, size = used.get(row.id, (0, 0))
                 node = Node(row.id, row.name, row.storage_id, Address(row.host, row.port), row.zone, row.capacity)
+                node.enabled, node.ingestable = row.enabled, row.ingestable
                 node.used, node.files, node.draining = size, files, row.draining
                 node.state = NodeState.GRACE if row.counted else NodeState.DOWN
                 node.returning = bool(row.counted)
@@ -123,14 +124,9 @@ class Attachment:
                     f"this folder belongs to storage {other.name}, not to {hello.name}",
                     "a storage's folder may not be copied or shared; use an empty one",
                 )
-        row = tx.tree.enroll_storage(
-            name=hello.name,
-            storage_id=hello.storage_id,
-            host=address.host,
-            port=address.port,
-            capacity=hello.capacity,
-            zone=hello.zone,
-        )
+        values = {"storage_id": hello.storage_id, "host": address.host, "port": address.port}
+        values |= {"capacity": hello.capacity, "zone": hello.zone, "ingestable": hello.ingestable}
+        row = tx.tree.enroll_storage(hello.name, values)
         node = site.roster.find(hello.name)
         return node or Node(row.id, row.name, row.storage_id, address, row.zone, row.capacity)
 
@@ -145,7 +141,7 @@ class Attachment:
         node.storage_id, node.address, node.zone = hello.storage_id, Address(hello.host, hello.port), hello.zone
         node.capacity, node.disk_free = hello.capacity, hello.disk_free
         node.certificate_expires, node.facilities = hello.certificate_expires, hello.facilities
-        node.busy = frozenset()
+        node.busy, node.ingestable = frozenset(), hello.ingestable
         node.move(Event.UPGRADE, site.clock.now(), site.clock.monotonic())
         node.beat = site.clock.monotonic()
         site.roster.open_session(node, session)
@@ -203,6 +199,7 @@ class Attachment:
             node.name,
             node.name,
         )
+        self._site.trouble("error", "data_availability", f"storage {node.name} is held in safe mode: {why}")
         self._settle(node, check)
         return "held", why
 
@@ -252,6 +249,7 @@ class Attachment:
                 gone = [entry for entry in page if entry not in check.seen and not check.incomplete]
                 tx.tree.drop_instances(node.id, gone)
                 left = tx.tree.instances_of(gone)
+                self._tell_lost(tx, node, [entry for entry in gone if entry not in left])
                 for entry in gone:
                     tx.tree.set_owed(entry, len(left.get(entry, ())))
                 return (page[-1] if len(page) == PAGE else -1), gone
@@ -265,6 +263,13 @@ class Attachment:
         with self._site.look() as tree:
             files, size = tree.used_by_storage().get(node.id, (0, 0))
         node.files, node.used = files, size
+
+    def _tell_lost(self, tx: Transaction, node: Node, entries: list[int]) -> None:
+        """Files that a storage misses and no other has."""
+        paths = [path for path in map(tx.tree.path_of, entries) if path is not None]
+        if paths:
+            why = f"storage {node.name} has lost the last copies here of {len(paths)} files, among them {paths[0]}"
+            tx.on_commit(lambda: self._site.trouble("critical", "data_availability", why))
 
     def _checking(self, session: str) -> tuple[Node, Check]:
         node, check = self._site.roster.by_session(session), self._checks.get(session)

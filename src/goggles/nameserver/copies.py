@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from goggles.meta.tables import ROOT_ID, TRASH_ID
 from goggles.nameserver import statements as sql
 from goggles.nameserver.entry import Entry, entry_of
-from goggles.nameserver.sharing import Sharing
+from goggles.nameserver.marks import Marks
 from goggles.paths import ROOT, DfsPath, join
 from goggles.roles import Level
 
@@ -29,7 +29,7 @@ class Purged:
     freed: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
-class Copies(Sharing):
+class Copies(Marks):
     """What `Tree` builds on."""
 
     def __init__(self, tx: Connection, now: float) -> None:
@@ -168,6 +168,7 @@ class Copies(Sharing):
         self.tx.execute(sql.ADD_TOMBSTONE, tombstone)
         self.tx.execute(sql.DROP_INSTANCES, {"entry": entry.id})
         self.tx.execute(sql.CLEAR_OWED, {"entry": entry.id})
+        self.forget_marks(entry.id)
         return holders
 
     def let_go(self, entry: Entry) -> tuple[int, ...]:
@@ -255,12 +256,11 @@ class Copies(Sharing):
     def storages(self) -> Sequence[Any]:
         return self.tx.execute(sql.STORAGES).all()
 
-    def enroll_storage(self, *, name: str, storage_id: str, host: str, port: int, capacity: int, zone: str) -> Any:
-        """Add a storage or bring its row up to date; the row."""
-        values = {"storage_id": storage_id, "host": host, "port": port, "capacity": capacity, "zone": zone}
+    def enroll_storage(self, name: str, values: dict[str, Any]) -> Any:
+        """Add a storage or bring its row up to date; `values`: storage_id, host, port, capacity, zone, ingestable."""
         row = self.tx.execute(sql.STORAGE, {"called": name}).first()
         if row is None:
-            fresh = {"name": name, "counted": False, "draining": False, "added_at": self.now}
+            fresh = {"name": name, "counted": False, "draining": False, "enabled": True, "added_at": self.now}
             self.tx.execute(sql.ADD_STORAGE, values | fresh)
         else:
             self.tx.execute(sql.UPDATE_STORAGE, {f"new_{k}": v for k, v in values.items()} | {"storage": row.id})
@@ -268,6 +268,9 @@ class Copies(Sharing):
 
     def set_counted(self, storage: int, on: bool) -> None:
         self.tx.execute(sql.SET_COUNTED, {"storage": storage, "on": on})
+
+    def set_enabled(self, storage: int, on: bool) -> None:
+        self.tx.execute(sql.SET_ENABLED, {"storage": storage, "on": on})
 
     def set_draining(self, storage: int, on: bool) -> None:
         self.tx.execute(sql.SET_DRAINING, {"storage": storage, "on": on})

@@ -18,6 +18,7 @@ from goggles.contracts.records import Entry as EntryInfo
 from goggles.errors import BadRequest, IsADirectory, NotADirectory
 from goggles.nameserver.decisions import Transaction
 from goggles.nameserver.entry import Entry
+from goggles.nameserver.marks import Elsewhere
 from goggles.nameserver.replication import Standing
 from goggles.nameserver.site import Site
 from goggles.nameserver.states import NodeState
@@ -43,7 +44,7 @@ class Namespace:
             if entry.is_dir:
                 names = tuple(e.name for e in tree.listing(wanted, "", MAX_LISTING))
                 return self._dir_info(tree, entry, wanted, names)
-            return self._file_infos(tree, [(entry, wanted)])[0]
+            return self.file_infos(tree, [(entry, wanted)])[0]
 
     def listing(self, path: str, after: str = "", limit: int = MAX_LISTING) -> list[EntryInfo]:
         """A page of the entries of a directory, in byte order of their names; a file lists itself."""
@@ -53,7 +54,7 @@ class Namespace:
         with self._site.look() as tree:
             entry = tree.need(wanted)
             if not entry.is_dir:
-                return list(self._file_infos(tree, [(entry, wanted)]))
+                return list(self.file_infos(tree, [(entry, wanted)]))
             return self._infos(tree, wanted, tree.listing(wanted, after, limit))
 
     def find(self, path: str) -> Entry | None:
@@ -235,7 +236,7 @@ class Namespace:
 
     def _infos(self, tree: Tree, parent: DfsPath, entries: list[Entry]) -> list[EntryInfo]:
         placed = [(entry, join(parent, entry.name)) for entry in entries]
-        files = iter(self._file_infos(tree, [(entry, path) for entry, path in placed if not entry.is_dir]))
+        files = iter(self.file_infos(tree, [(entry, path) for entry, path in placed if not entry.is_dir]))
         counts = tree.count_children([entry.id for entry in entries if entry.is_dir])
         return [
             self._dir_info(tree, entry, path, (), counts.get(entry.id, 0)) if entry.is_dir else next(files)
@@ -249,11 +250,17 @@ class Namespace:
             count = tree.count_children([entry.id]).get(entry.id, 0)
         return DirInfo(path, DIRECTORY, names, count, entry.copies, entry.created, entry.modified)
 
-    def _file_infos(self, tree: Tree, files: list[tuple[Entry, DfsPath]]) -> list[FileInfo]:
-        holders = tree.instances_of([entry.id for entry, _ in files])
-        return [self._file_info(entry, path, holders.get(entry.id, [])) for entry, path in files]
+    def file_infos(self, tree: Tree, files: list[tuple[Entry, DfsPath]]) -> list[FileInfo]:
+        ids = [entry.id for entry, _ in files]
+        holders = tree.instances_of(ids)
+        others = tree.holders_elsewhere(ids) if self._site.linked else {}
+        alone = Elsewhere([], [])
+        return [
+            self._file_info(entry, path, holders.get(entry.id, []), others.get(entry.id, alone))
+            for entry, path in files
+        ]
 
-    def _file_info(self, entry: Entry, path: DfsPath, holders: list[int]) -> FileInfo:
+    def _file_info(self, entry: Entry, path: DfsPath, holders: list[int], others: Elsewhere) -> FileInfo:
         nodes = sorted(
             (self._site.roster.get(holder) for holder in holders),
             key=lambda node: (node.standing is not Standing.LIVE, node.name),
@@ -272,6 +279,9 @@ class Namespace:
             uploader=entry.uploader,
             source=entry.source,
             version=entry.version,
+            offsite=not nodes and bool(others.remote),
+            elsewhere=tuple(sorted((librarian, store) for librarian, store, *_ in others.remote)),
+            unavailable=tuple(sorted(storage for storage, *_ in others.gone)),
         )
 
 

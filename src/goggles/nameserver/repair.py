@@ -116,7 +116,9 @@ class Repair:
 
         site.decisions.run(decide)
         site.sweeps.append(node.id)
-        log.warning("storage %s has been away for %g s: its copies do not count any more", node.name, site.policy.grace)
+        why = f"storage {node.name} has been away for {site.policy.grace:g} s: its copies do not count any more"
+        log.warning("%s", why)
+        site.trouble("error", "data_availability", why)
 
     def _settling(self) -> bool:
         """True in the first moments after a start while storages that were there are not back yet."""
@@ -205,17 +207,19 @@ class Repair:
         self._asked = {entry: when for entry, when in self._asked.items() if when > now - ASK_AGAIN}
         for _ in range(min(CHECKS, len(self._to_check))):
             node, path, entry = self._to_check.popleft()
-            self.check(node, path, entry.version, partial(self._found_good, node, entry.id))
+            self.check(node, path, entry.version, partial(self._found_good, entry.id))
         return bool(self._to_check)
 
-    def _found_good(self, node: Node, entry: int) -> None:
-        self._site.decisions.run(lambda tx: tx.tree.set_verified(entry, node.id))
+    def _found_good(self, entry: int) -> None:
         self._asked.pop(entry, None)
         self._site.reconsider.append(entry)
         self._site.wake_repair.set()
 
     def assess(self, entry: Entry, holders: list[int]) -> Assessment:
-        return assess(entry.copies or 1, [self._copy(self._site.roster.get(holder)) for holder in holders])
+        return assess(
+            1 if entry.copies is None else entry.copies,
+            [self._copy(self._site.roster.get(holder)) for holder in holders],
+        )
 
     def _copy(self, node: Node) -> Copy:
         return Copy(node.id, node.standing, node.zone, node.used / max(1, node.capacity))
@@ -281,6 +285,22 @@ class Repair:
             taken_zones=zones,
         )
         return roster.get(chosen[0]) if chosen else None
+
+    def clone(self, entry_id: int, source: Node, target: Node) -> bool:
+        """Make one more copy on this very storage; False where it is there, or on its way, or can not be made now."""
+
+        def decide(tx: Transaction) -> bool:
+            found = tx.tree.files([entry_id])
+            path = tx.tree.path_of(entry_id) if found else None
+            if path is None or entry_id in self._site.uploads.pulls or entry_id in self._failed:
+                return False
+            entry, holders = found[0]
+            if target.id in holders or source.id not in holders or target.free < entry.size:
+                return False
+            tx.on_commit(lambda: self._send(entry, path, source, target))
+            return True
+
+        return self._site.decisions.run(decide)
 
     def _send(self, entry: Entry, path: str, source: Node, target: Node) -> None:
         """After the commit, lock held."""
@@ -350,32 +370,6 @@ class Repair:
             self._failed[pull.entry] = site.clock.monotonic() + RETRY
             self._writing.release(upload)
         log.warning("a copy could not be made on %s: %s", node.name, message[:500])
-
-    def drop_bad(self, tx: Transaction, node: Node, version: str) -> None:
-        """A copy is bad: it is quarantined where it is now, and owed."""
-        entry = tx.tree.by_versions([version]).get(version)
-        path = None if entry is None else tx.tree.path_of(entry.id)
-        if entry is not None and path is not None:
-            self._drop(tx, node, entry, orders.quarantine(path, version))
-
-    def drop_missing(self, tx: Transaction, node: Node, path: str, version: str) -> None:
-        """A copy is not there, or can not be read: it does not count, and the storage looks at all it has."""
-        entry = tx.tree.by_versions([version]).get(version)
-        if entry is not None and tx.tree.path_of(entry.id) == path:  # else it was renamed while it was looked for
-            self._drop(tx, node, entry, orders.recheck())
-
-    def _drop(self, tx: Transaction, node: Node, entry: Entry, order: orders.Order) -> None:
-        if node.id not in tx.tree.instances_of([entry.id]).get(entry.id, ()):
-            return
-        tx.tree.drop_instances(node.id, [entry.id])
-        tx.tree.set_owed(entry.id, len(tx.tree.instances_of([entry.id]).get(entry.id, ())))
-
-        def effect() -> None:
-            node.lose(entry.size, order)
-            self._site.reconsider.append(entry.id)
-            self._site.wake_repair.set()
-
-        tx.on_commit(effect)
 
     def order_failed(self, node: Node, order: tuple[object, ...], message: str) -> None:
         """An order that a storage could not carry out: what it says it has is compared with the tree again."""

@@ -19,6 +19,7 @@ class Standing(StrEnum):
     GRACE = "grace"  # on one that was lost a moment ago, or is still checking itself
     GONE = "gone"  # on one that is down
     LEAVING = "leaving"  # on one that is being drained: readable, but does not count
+    APART = "apart"  # on a drive that is filled on purpose: never counts, and is never too much
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,9 +41,12 @@ class Node:
     held_because: str = ""
     certificate_expires: float = 0.0
     draining: bool = False
+    enabled: bool = True  # takes new files
+    ingestable: bool = True  # False: a drive; its copies are beside those that are wanted
     pulls: int = 0  # repairs under way to it
     facilities: str = "{}"  # JSON: by transfer manager, how other sites reach its folder
     busy: frozenset[str] = frozenset()  # uploads and transfers that it said it is working on
+    rechecking: bool = False  # it was told to begin its self-check again, and has not
     returning: bool = False  # it was here before this nameserver started, and has not been ready since
 
     def __repr__(self) -> str:
@@ -58,12 +61,14 @@ class Node:
     def waiting(self) -> int:
         """Orders that it has not carried out yet, as far as is known."""
         outbox = self.outbox
-        return 0 if outbox is None else outbox.last - outbox.done
+        return 0 if outbox is None else outbox.last - outbox.done + self.rechecking
 
     @property
     def standing(self) -> Standing:
         if self.state is NodeState.DOWN:
             return Standing.GONE
+        if not self.ingestable:
+            return Standing.APART
         if self.state in READABLE:
             return Standing.LEAVING if self.draining else Standing.LIVE
         return Standing.GRACE
@@ -79,6 +84,7 @@ class Node:
     def order(self, order: Order, report: Report | None = None) -> None:
         """Queue an order, if it is connected (else it learns of the change in its self-check)."""
         if self.outbox is not None and self.state in CONNECTED:
+            self.rechecking |= order[0] == "recheck"
             self.outbox.push(order, report)
 
     def lose(self, size: int, order: Order) -> None:
@@ -133,7 +139,7 @@ class Roster:
 
     def open_session(self, node: Node, session: str) -> None:
         self._sessions.pop(node.session, None)
-        node.session, node.outbox = session, Outbox(session)
+        node.session, node.outbox, node.rechecking = session, Outbox(session), False
         self._sessions[session] = node.id
 
     def by_session(self, session: str) -> Node | None:
@@ -157,5 +163,5 @@ class Roster:
         return [
             Candidate(node.id, node.zone, node.free, node.capacity)
             for node in self._nodes.values()
-            if node.state is NodeState.ACTIVE and not node.draining
+            if node.state is NodeState.ACTIVE and not node.draining and node.enabled and node.ingestable
         ]

@@ -66,6 +66,7 @@ class Site:
     sweeps: deque[int] = field(default_factory=deque)  # storage ids all of whose files are to be reconsidered
     expected: Callable[[str], bool] = _nothing  # whether an arrival is waited for; the librarian knows
     trouble: Callable[[str, str, str], None] = _unheard  # severity, category, message: for the table of errors
+    linked: bool = False  # there are, or were, other librarians, or copies were let go: files may be elsewhere
     has_trash: bool = True  # removed directories wait to be purged
     wake_repair: threading.Event = field(default_factory=threading.Event)
     stopping: threading.Event = field(default_factory=threading.Event)

@@ -114,8 +114,10 @@ UPDATE_STORAGE = (
         port=bindparam("new_port"),
         capacity=bindparam("new_capacity"),
         zone=bindparam("new_zone"),
+        ingestable=bindparam("new_ingestable"),
     )
 )
+SET_ENABLED = update(storages).where(storages.c.id == bindparam("storage")).values(enabled=bindparam("on"))
 SET_COUNTED = update(storages).where(storages.c.id == bindparam("storage")).values(counted=bindparam("on"))
 SET_DRAINING = update(storages).where(storages.c.id == bindparam("storage")).values(draining=bindparam("on"))
 

@@ -46,6 +46,11 @@ class Uploads:
     def __len__(self) -> int:
         return len(self._by_id)
 
+    @property
+    def writes(self) -> int:
+        """How many are writers' own; the others are copies that storages make."""
+        return len(self._by_id) - len(self.pulls)
+
     def get(self, upload: str) -> Upload | None:
         return self._by_id.get(upload)
 

@@ -10,11 +10,13 @@ import logging
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from goggles.contracts import orders
 from goggles.errors import BadRequest
+from goggles.nameserver.decisions import Transaction
+from goggles.nameserver.dropping import drop_bad, drop_missing
 from goggles.nameserver.repair import Repair
 from goggles.nameserver.roster import Node
 from goggles.nameserver.site import Site
@@ -26,6 +28,17 @@ PATIENCE = 25.0  # seconds that `verify` waits; the check itself goes on
 MAX_JOBS = 10_000
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a storage found when it read its copy: verdict good, bad, or why it can not be said; digest and size of what
+    is there ('' and -1 where it was not read)."""
+
+    storage: str
+    verdict: str
+    sha256: str
+    size: int
+
+
 @dataclass(eq=False, slots=True)
 class _Job:
     """One copy that is being read again."""
@@ -34,6 +47,8 @@ class _Job:
     path: DfsPath
     version: str
     verdict: str = "still reading"
+    sha256: str = ""  # of what is there
+    size: int = -1
     done: threading.Event = field(default_factory=threading.Event)
     then: Callable[[], None] | None = None  # where the copy is good
 
@@ -43,21 +58,31 @@ class Verifying:
 
     def __init__(self, site: Site, repair: Repair) -> None:
         self._site = site
-        self._repair = repair
         repair.check = self.check
         self._jobs: OrderedDict[str, _Job] = OrderedDict()  # guarded by the global lock; oldest first
 
     def verify(self, path: str) -> tuple[tuple[str, str], ...]:
         """(storage, verdict) for each copy: good, bad, or why it can not be said (yet)."""
+        return tuple((found.storage, found.verdict) for found in self.read_again(path))
+
+    def read_again(self, path: str, patience: float = PATIENCE) -> list[Reading]:
+        """What each storage finds that has a copy; waits for up to `patience` seconds."""
         wanted = parse(path)
         with self._site.look() as tree:
             entry = tree.need_file(wanted)
             holders = tree.instances_of([entry.id]).get(entry.id, [])
         jobs = [self._start(self._site.roster.get(holder), wanted, entry.version) for holder in holders]
-        deadline = self._site.clock.monotonic() + PATIENCE
+        return self._wait(jobs, patience)
+
+    def read_copies(self, copies: Sequence[tuple[Node, DfsPath, str]], patience: float) -> list[Reading]:
+        """The same for single copies, each a storage, a path and a version."""
+        return self._wait([self._start(node, path, version) for node, path, version in copies], patience)
+
+    def _wait(self, jobs: Sequence[_Job], patience: float) -> list[Reading]:
+        deadline = self._site.clock.monotonic() + patience
         for job in jobs:
             self._site.clock.wait(job.done, max(0.0, deadline - self._site.clock.monotonic()))
-        return tuple((job.node.name, job.verdict) for job in jobs)
+        return [Reading(job.node.name, job.verdict, job.sha256, job.size) for job in jobs]
 
     def report_bad(self, path: DfsPath, version: str, storage: str) -> None:
         """A reader got wrong bytes from this storage: have it look."""
@@ -90,16 +115,37 @@ class Verifying:
             if job is None or job.node.session != session:
                 return
             del self._jobs[name]
-        job.verdict = verdict[:500]
-        self._act(job, verdict)
+        self._judge(job, verdict)
+        self._act(job, job.verdict)
         job.done.set()
 
+    def _judge(self, job: _Job, verdict: str) -> None:
+        """The tree knows best what the bytes of a version are."""
+        match verdict.split():
+            case [("good" | "bad" | "unsure") as word, digest, size] if size.isdigit():
+                job.sha256, job.size = digest[:64], int(size[:18])
+                with self._site.look() as tree:
+                    entry = tree.by_versions([job.version]).get(job.version)
+                same = entry is not None and (entry.sha256, entry.size) == (job.sha256, job.size)
+                job.verdict = "good" if same else "bad"
+                if entry is None or (word == "unsure" and not same):
+                    job.verdict = "replaced meanwhile" if entry is None else "other bytes, and no note whose they are"
+            case _:
+                job.verdict = verdict[:500]
+
     def _act(self, job: _Job, verdict: str) -> None:
+        if verdict == "good":
+            self._site.decisions.run(lambda tx: self._found_good(tx, job))
         if verdict == "good" and job.then is not None:
             job.then()
         if verdict == "bad":
             log.error("storage %s has a bad copy of %s", job.node.name, job.path, extra={"path": job.path})
-            self._site.decisions.run(lambda tx: self._repair.drop_bad(tx, job.node, job.version))
+            self._site.decisions.run(lambda tx: drop_bad(self._site, tx, job.node, job.version))
         if verdict.startswith(("missing", "unreadable")):
             log.error("storage %s can not give its copy of %s: %s", job.node.name, job.path, verdict)
-            self._site.decisions.run(lambda tx: self._repair.drop_missing(tx, job.node, job.path, job.version))
+            self._site.decisions.run(lambda tx: drop_missing(self._site, tx, job.node, job.path, job.version))
+
+    def _found_good(self, tx: Transaction, job: _Job) -> None:
+        entry = tx.tree.by_versions([job.version]).get(job.version)
+        if entry is not None:
+            tx.tree.set_verified(entry.id, job.node.id)

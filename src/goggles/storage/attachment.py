@@ -39,6 +39,7 @@ class Place:
     capacity: int
     zone: str
     facilities: str = "{}"
+    ingestable: bool = True
 
 
 class Attachment:
@@ -155,6 +156,7 @@ class Attachment:
             program=version.__version__,
             certificate_expires=self._dialer.contexts.expires_at,
             facilities=self._place.facilities,
+            ingestable=self._place.ingestable,
         )
 
     def _beat(self, peer: Peer, welcome: Welcome) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from goggles import failpoints
 from goggles.contracts.orders import Order
 from goggles.contracts.records import Value
-from goggles.errors import BadRequest, GogglesError, NotFound, Stale
+from goggles.errors import BadRequest, GogglesError, NotADirectory, NotFound, Stale
 from goggles.paths import ROOT, DfsPath, join, parse, parts, show, split
 from goggles.storage import notes
 from goggles.storage.containment import DIRECTORY, Root, explained, kind_of, open_regular
@@ -155,7 +155,7 @@ class Carrier:
         path = parse(text)
         if path == ROOT:
             return
-        with contextlib.suppress(NotFound), self._root.parent(path) as (fd, name):
+        with contextlib.suppress(NotFound, NotADirectory), self._root.parent(path) as (fd, name):
             if kind_of(name, fd) == "directory":
                 with contextlib.suppress(OSError):  # not empty: what is in it was not meant
                     os.rmdir(name, dir_fd=fd)
@@ -168,7 +168,7 @@ class Carrier:
         if self._failed:
             # A file that should have been moved out may be in there still, and this order names no versions.
             raise Stale(f"not removed unseen, because an order failed before ({self._failed})"[:300])
-        with contextlib.suppress(NotFound), self._root.parent(path) as (fd, name):
+        with contextlib.suppress(NotFound, NotADirectory), self._root.parent(path) as (fd, name):
             if kind_of(name, fd) == "directory":
                 self._bin_tree(name, fd)
                 self._touch(fd)
@@ -282,7 +282,7 @@ class Carrier:
                     self._quarantine_at(name, fd, source)
                     self._touch(fd)
             return
-        if there is None:
+        if there is None or (there != version and kind_of(check_upload(version), self._staging)):
             self._from_aside(target, version)
             return
         self._need_version(source, there, version)

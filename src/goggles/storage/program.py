@@ -79,12 +79,9 @@ class Storage:
             data_visitors=frozenset({Role.STORAGE}),
         )
         self._server = Server(settings.listen, settings.port, self._contexts, doors)
-        facilities = json.dumps(facilities_of(settings))
-        place = Place(settings.name, settings.hostname, self._server.port, settings.capacity, settings.zone, facilities)
-        nameserver = Address(settings.ns_hostname, settings.ns_port)
         self.attachment = Attachment(
-            place,
-            nameserver,
+            _place(settings, self._server.port),
+            Address(settings.ns_hostname, settings.ns_port),
             dialer,
             self.vault,
             orders,
@@ -142,6 +139,14 @@ class Storage:
         self._links.close()
         self.vault.close()
         log.info("storage %s stopped", self._settings.name)
+
+
+def _place(settings: StorageSettings, port: int) -> Place:
+    """How this storage presents itself."""
+    facilities = json.dumps(facilities_of(settings))
+    return Place(
+        settings.name, settings.hostname, port, settings.capacity, settings.zone, facilities, settings.ingestable
+    )
 
 
 def facilities_of(settings: StorageSettings) -> dict[str, dict[str, str]]:

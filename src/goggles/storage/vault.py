@@ -291,16 +291,17 @@ class Vault:
             raise
 
     def check(self, path: str, version: str) -> str:
-        """Read the file again from the disk: "good", or "bad" where its bytes are not those of its note."""
+        """Read the file again from the disk: good, bad (other bytes than its note says) or unsure (no note to compare
+        with), then its sha256 and its size."""
         with self.read(path, version) as file:
             fd = file.fileno()
             note = self._raw_note(fd)
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
             with explained(path):
                 digest = digest_of(fd)
-        if note is None:
-            return f"no note to compare with; its sha256 is {digest}"
-        return "good" if digest == note else "bad"
+            size = os.fstat(fd).st_size
+        word = "unsure" if note is None else "good" if digest == note else "bad"
+        return f"{word} {digest} {size}"
 
     @staticmethod
     def _raw_note(fd: int) -> str | None:

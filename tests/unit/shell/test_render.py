@@ -89,7 +89,10 @@ def test_a_listing_fits_sixty_columns_and_cuts_no_name() -> None:
 
 def test_copies_that_are_owed_and_files_that_are_elsewhere_are_marked() -> None:
     assert render.copies_of(file_info(live=1)) == "1/2 owed 1"
-    assert render.copies_of(file_info(live=0, offsite=True)) == "0/2 offsite"
+    away = file_info(live=0, storages=(), offsite=True, elsewhere=(("central", "big"),))
+    assert render.copies_of(away) == "0/2 offsite"
+    assert render.copies_of(file_info(live=0, storages=())) == "0/2 nowhere"
+    assert "offsite, librarian central" in printed(render.listing([away], False, False), 100)
     assert "(owed 1)" in printed(render.listing([file_info(live=1)], False, False), 100)
 
 

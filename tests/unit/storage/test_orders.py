@@ -301,3 +301,19 @@ def test_a_walk_misses_nothing_that_is_put_aside_under_it(box):
     box.do(orders.publish(new, other, new, 2, ""))
     told = {first.version} | {held.version for batch in walk for held in batch}
     assert told == {*versions.values(), new}
+
+
+def test_moves_that_cross_each_other_end_well(box):
+    """Two files change places: the first has to make way before its own move comes."""
+    first, second = box.put("/a", b"1"), box.put("/b", b"2")
+    assert box.do(orders.move_file("/b", "/a", second)) == OK
+    box.put("/b", b"3")
+    assert box.do(orders.move_file("/a", "/c", first)) == OK
+    assert box.disk() == {"/a": b"2", "/b": b"3", "/c": b"1"}
+
+
+def test_what_is_gone_with_a_directory_that_is_a_file_now_is_gone(box):
+    box.put("/a", b"x")
+    assert box.do(orders.rmdir("/a/b")) == OK
+    assert box.do(orders.remove_tree("/a/b")) == OK
+    assert box.disk() == {"/a": b"x"}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
-from goggles.client.shell.grammar import COMMAND, LOCAL, REMOTE, STORAGE, Grammar
+from goggles.client.shell.grammar import COMMAND, LOCAL, REMOTE, RUN, STORAGE, TASK, Grammar
 from goggles.client.shell.words import Piece, escape, resolve, safe, scan
 from goggles.contracts.records import DirInfo
 from goggles.errors import GogglesError
@@ -65,6 +65,10 @@ class ShellCompleter(Completer):
             yield from self._local(line, piece)
         if kind == STORAGE:
             yield from self._words(line, piece, [info.name for info in self._shell.session.du()[1]])
+        if kind == RUN:
+            yield from self._words(line, piece, [RUN])
+        if kind == TASK:
+            yield from self._words(line, piece, [escape(task["name"]) for task in self._shell.session.tasks()])
         if kind == COMMAND:
             yield from self._words(line, piece, self._shell.commands)
 

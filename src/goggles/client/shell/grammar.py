@@ -17,6 +17,7 @@ from goggles.errors import BadRequest
 F = TypeVar("F", bound=Callable[..., Any])
 
 REMOTE, LOCAL, STORAGE, COMMAND, TEXT = "remote", "local", "storage", "command", "text"
+RUN, TASK = "run", "task"
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from goggles.client.shell.completion import ShellCompleter
 from goggles.client.shell.grammar import COMMAND, Argument, grammars, takes
 from goggles.client.shell.looking import Looking
 from goggles.client.shell.moving import Moving
+from goggles.client.shell.operating import Operating
 from goggles.errors import BadRequest, Cancelled, GogglesError, InternalError, LocalFileError
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ Tab completes, Ctrl-R searches the history, Ctrl-C ends a command, Ctrl-D leaves
 help lists all commands, help COMMAND explains one."""
 
 
-class Shell(Looking, Changing, Moving):
+class Shell(Looking, Changing, Moving, Operating):
     """All commands of a session."""
 
     def __init__(self, session: Session, local: Path, *, interactive: bool, as_json: bool) -> None:

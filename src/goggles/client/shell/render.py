@@ -70,7 +70,15 @@ def name_of(entry: Entry) -> str:
 def copies_of(entry: FileInfo) -> str:
     """Copies that count of copies wanted; offsite where none is here."""
     text = f"{entry.live}/{entry.copies}"
-    return text + (" offsite" if entry.offsite else f" owed {entry.owed}" if entry.owed else "")
+    if not entry.storages:
+        return f"{text} {entry.held}"
+    return text + (f" owed {entry.owed}" if entry.owed else "")
+
+
+def places_of(entry: FileInfo) -> str:
+    """Storages here, then librarians that hold it; in words where it is not here."""
+    names = [*entry.storages, *sorted({f"librarian {safe(librarian)}" for librarian, _ in entry.elsewhere})]
+    return ", ".join(names if entry.storages else [entry.held, *names])
 
 
 def listing(entries: Sequence[Entry], long: bool, exact: bool, whole: bool = False) -> Table:
@@ -86,8 +94,8 @@ def listing(entries: Sequence[Entry], long: bool, exact: bool, whole: bool = Fal
             cells = (
                 [copies_of(entry), str(entry.generation), when(entry.modified), safe(entry.uploader)] if long else []
             )
-            mark = "" if long or not entry.owed else f" (owed {entry.owed})"
-            row = Text(named(entry)), Text(", ".join(entry.storages) + mark)
+            mark = "" if long or not entry.owed or not entry.storages else f" (owed {entry.owed})"
+            row = Text(named(entry)), Text(places_of(entry) + mark)
             made.add_row("file", size(entry.size, exact), *cells, *row)
     return made
 
@@ -124,7 +132,9 @@ def details(entry: Entry) -> str:
             ("generation", entry.generation),
             ("copies", f"{entry.live} of {entry.copies}" + (f", {entry.owed} owed" if entry.owed else "")),
             ("storages", ", ".join(entry.storages) or "none"),
-            ("offsite", "yes" if entry.offsite else "no"),
+            ("held", entry.held),
+            ("elsewhere", ", ".join(f"{safe(peer)} (on {safe(store)})" for peer, store in entry.elsewhere) or "no"),
+            *([("let go on", ", ".join(entry.unavailable))] if entry.unavailable else []),
             ("uploader", safe(entry.uploader)),
             ("source", safe(entry.source)),
         ]

@@ -1,0 +1,70 @@
+"""The part of a session that is for those who run a site.
+
+Law: as in `session`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from goggles.client.calls import Calls
+from goggles.paths import parse
+
+RUNNING = 7_200.0  # seconds that a task may take when it is run by hand
+
+
+class Administering:
+    """What `Session` builds on."""
+
+    _calls: Calls
+
+    def verify(self, path: str) -> list[tuple[str, str]]:
+        """Have every storage that holds a copy read it again: (storage, verdict)."""
+        return [(name, verdict) for name, verdict in self._calls("verify", parse(path))]
+
+    def accept(self, name: str) -> None:
+        """Let a storage out of safe mode: the tree is right."""
+        self._calls("accept", str(name))
+
+    def restoretree(self, name: str) -> None:
+        """Let a storage out of safe mode: its files are taken into the tree."""
+        self._calls("restoretree", str(name))
+
+    def drain(self, name: str, on: bool = True) -> None:
+        """Empty a storage for retirement, or use it again."""
+        self._calls("drain", str(name), on)
+
+    def accounts(self) -> list[tuple[str, str]]:
+        """(name, level) of all accounts."""
+        return [(name, level) for name, level in self._calls("accounts")]
+
+    def set_account(self, name: str, level: str) -> None:
+        """Lower what the holder of a certificate of this name may do; '' removes the account."""
+        self._calls("set_account", str(name), str(level))
+
+    def export_tree(self) -> str:
+        """Write the tree to the nameserver's --treejson file now; its path there."""
+        return str(self._calls("export_tree"))
+
+    def validate(self, path: str, patience: float = 60.0) -> list[dict[str, Any]]:
+        """Every copy of a file, here and at other librarians, read anew, which may take about `patience` seconds.
+
+        Each with librarian, store, original and current checksum and size, computed_same_checksum, error."""
+        answer = self._calls("validate_file", parse(path), patience, timeout=patience + 30.0)
+        return [dict(pairs) for pairs in answer]
+
+    def evict(self, path: str, copies: int = 1) -> int:
+        """Let the copies of a file here go, where `copies` others at other librarians are good; how many went."""
+        return int(dict(self._calls("evict", parse(path), copies, timeout=RUNNING))["copies"])
+
+    def recall(self, path: str) -> str:
+        """Have a file that was let go here pushed back; the librarian that will."""
+        return str(dict(self._calls("recall", parse(path), timeout=120.0))["librarian"])
+
+    def tasks(self) -> list[dict[str, Any]]:
+        """The background tasks of the librarian, each with its last run and its next (seconds since 1970, UTC)."""
+        return [dict(pairs) for pairs in self._calls("get_tasks")]
+
+    def run_task(self, name: str) -> int:
+        """Run a background task, or all of a kind, now; how much they did."""
+        return int(self._calls("run_task", str(name), timeout=RUNNING))
