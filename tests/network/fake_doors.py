@@ -91,7 +91,8 @@ class FakeDoors(librarian.LibrarianService):
         ASKED.append(("complete_manifest_entries", (source, entries)))
         names = [dict(entry)["name"] for entry in entries]
         DONE.update(name for name in names if name != "/incomplete")
-        return tuple(("done", "") if name in DONE else ("not_found", "gone", "") for name in names)
+        remark = "somebody is not told" if source == "far_away" else ""
+        return tuple(("done", remark) if name in DONE else ("not_found", "gone", "") for name in names)
 
     @exposed(Role.ADMIN, level=Level.ADMIN)
     def evict(self, path: str, copies: int) -> tuple[Any, ...]:

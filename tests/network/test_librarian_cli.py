@@ -222,7 +222,7 @@ def test_a_folder_is_uploaded_and_what_was_missing_is_added(run: Run, network: N
     done = run(f"upload {HERE} run /runs/7")
     assert done.returncode == 1
     assert "/runs/7/new: /runs/7/new exists already, with other content" in done.stderr
-    assert "1 of 7 files were not uploaded" in done.stderr
+    assert "1 of 7 files were not uploaded as they should" in done.stderr
     with network[HERE].connect() as fs:
         assert b"".join(fs.read("/runs/7/new")) == b"new"
         assert b"".join(fs.read("/runs/7/newer")) == b"newer"
@@ -444,16 +444,29 @@ def test_what_is_listed_can_be_shown(run: Run, known: Callable[..., Any], method
     assert all(str(row.get("name", "")) in done.stdout for row in rows)
 
 
-def test_a_store_travels_by_its_manifest(
+def test_a_store_travels_by_its_manifest_and_its_source_hears_of_it(
     client: AdminClient, known: Callable[..., Any], network: Network, run: Run, tmp_path: Path
 ) -> None:
-    client.session.write("/carried", b"on a drive")
-    manifest = known("get_store_manifest", "alice")
-    manifest["store_files"] = [entry for entry in manifest["store_files"] if entry["name"] == "/carried"]
+    if not states(network):
+        network.link(HERE, THERE)
+    carried = {"/carried": b"on a drive", "/half": b"brought before, and not completed"}
+    for path, content in carried.items():
+        client.session.write(path, content)
+    manifest = known("get_store_manifest", "alice", THERE)
+    manifest["store_files"] = [entry for entry in manifest["store_files"] if entry["name"] in carried]
     (tmp_path / "alice.json").write_text(json.dumps(manifest))
+    with network[THERE].connect() as there:
+        there.write("/half", carried["/half"])
     line = f"ingest-manifest {THERE} --manifest alice.json --store-root {network[HERE].root('alice')}"
-    assert ok(run, line) == {"files": 1, "bytes": 10, "already_there": 0}
-    assert ok(run, line) == {"files": 0, "bytes": 0, "already_there": 1}
+    assert ok(run, line) == {"files": 1, "bytes": 10, "already_there": 1, "remarks": []}
+    assert ok(run, line) == {"files": 0, "bytes": 0, "already_there": 2, "remarks": []}
+    for path in carried:
+        wait_until(f"the source knows of {path}", lambda path=path: THERE in holders(client, path), 20)
+
+
+def holders(client: AdminClient, path: str) -> list[str]:
+    (found,) = client.search_files(path)
+    return [copy.librarian for copy in found.remote_instances]
 
 
 # --- the guide -------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ def test_a_search_says_what_is_looked_for(client: AdminClient) -> None:
     client.search_files("a/b", (start, None), "ann", "central", 3)
     query = dict(asked(client, "search_files")[-2])  # the last one but one: the first page
     assert query == {
-        "name": "/a/b",
+        "name": "a/b",
         "create_time_start": start.replace(tzinfo=datetime.UTC).timestamp(),
         "create_time_end": None,
         "uploader": "ann",
@@ -107,7 +107,7 @@ def test_search_files_on_the_command_line(run: Callable[..., tuple[int, str, str
     assert (code, out.count("/found/")) == (0, 5)
     assert "central:carol" in out
     assert dict(asked(client, "search_files")[-1])["create_time_end"] == 1_782_907_200.0
-    code, out, err = run("search-files", "site", "-n", "nothing")
+    code, out, err = run("search-files", "site", "-n", "/nothing")
     assert (code, out, err) == (1, "", "librarian: no file fits\n")
     code, out, err = run("search-files", "site", "--name", "/nothing", "--json")
     assert (code, json.loads(out)) == (1, [])
@@ -130,6 +130,19 @@ def test_an_upload_says_that_it_may_be_deleted(
     assert run("upload", "site", tmp_path / "one", "/may/go", "--deletion", "allowed")[0] == 0
     assert run("upload", "site", tmp_path / "one", "/may/stay")[0] == 0
     assert asked(client, "set_deletion") == (("/may/go", True),)
+
+
+def test_each_file_of_a_folder_may_be_deleted_and_no_other(client: AdminClient, tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for name in ("one", "deep/two", "deep/three"):
+        (tmp_path / name).write_bytes(name.encode())
+    client.session.mkdir("/folder/deep", parents=True)
+    client.session.write("/folder/deep/three", b"other bytes")
+    client.session.write("/folder/deep/four", b"not of the folder")
+    with pytest.raises(LibrarianPartialError):
+        client.upload(tmp_path, "/folder", "allowed")
+    told = [path for path, _ in asked(client, "set_deletion") if path.startswith("/folder")]
+    assert sorted(told) == ["/folder/deep/two", "/folder/one"]
 
 
 def test_evict_and_recall(run: Callable[..., tuple[int, str, str]]) -> None:
@@ -219,17 +232,21 @@ def test_a_manifest_is_ingested_once(
     run: Callable[..., tuple[int, str, str]], client: AdminClient, drive: Path, tmp_path: Path
 ) -> None:
     data = {f"in-{number}": os.urandom(1000 + number) for number in range(3)}
+    done = {"files": 0, "bytes": 0, "already_there": 0, "remarks": ["somebody is not told"]}
     file = tmp_path / "manifest.json"
     file.write_text(json.dumps(manifest(*(place(drive, name, content) for name, content in data.items()))))
     code, out, _ = run("ingest-manifest", "site", "--manifest", file, "--store-root", drive, "--json")
-    assert (code, json.loads(out)) == (0, {"files": 3, "bytes": 3003, "already_there": 0})
+    assert (code, json.loads(out)) == (0, {**done, "files": 3, "bytes": 3003})
     for name, content in data.items():
         assert b"".join(client.session.read(f"/{name}")) == content
-    before = asked(client, "complete_manifest_entries")
-    assert before[-1][0] == "far_away"
-    code, out, _ = run("ingest-manifest", "site", "--manifest", file, "--store-root", drive, "--json")
-    assert (code, json.loads(out)) == (0, {"files": 0, "bytes": 0, "already_there": 3})
-    assert asked(client, "complete_manifest_entries") == before
+    source, told = asked(client, "complete_manifest_entries")[-1]
+    digests = {dict(one)["checksum"] for one in told}
+    assert (source, digests) == ("far_away", {hashlib.sha256(content).hexdigest() for content in data.values()})
+    code, out, err = run("ingest-manifest", "site", "--manifest", file, "--store-root", drive)
+    assert (code, "0 files ingested" in out, "3 were here already" in out) == (0, True, True)
+    assert err == "librarian: somebody is not told\n"
+    for name in data:
+        assert client.session.stat(f"/{name}").generation == 1
 
 
 def test_what_was_brought_but_not_completed_is_completed(client: AdminClient, drive: Path) -> None:

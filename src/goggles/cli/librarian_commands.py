@@ -315,7 +315,7 @@ def _writing(output: str | None) -> Any:
 def ingest_manifest(client: AdminClient, options: Namespace) -> Reply:
     done = client.ingest_manifest(options.manifest, options.store_root)
     shown = f"{done.files} files ingested, {render.size(done.bytes)}; {done.already_there} were here already"
-    return Reply(done, shown)
+    return Reply(done, shown, why="; ".join(done.remarks))
 
 
 # --- errors and tasks ------------------------------------------------------------------------

@@ -38,9 +38,9 @@ def upload(client: AdminClient, options: Namespace) -> Reply:
 
 @command(
     "search-files",
-    "Search for files, newest first.",
+    "Search for files.",
     "search-files my-site --name=/2026/07/raw.dat",
-    option("-n", "--name", help="Of this name."),
+    option("-n", "--name", help="Of this path or name; * ? [ ] stand for any characters."),
     SINCE,
     UNTIL,
     option("-u", "--uploader", help="Uploaded by this user."),

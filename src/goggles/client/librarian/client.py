@@ -35,6 +35,7 @@ from goggles.wire.links import Links
 Window = Sequence[datetime.datetime | float | None]
 POLICIES = ("disallowed", "allowed")
 MOST = 64  # results, where nothing else is asked for
+PAGE = 1_000
 
 
 class LibrarianClient:
@@ -118,10 +119,7 @@ class LibrarianClient:
         Raises LibrarianPartialError where some files failed.  `null_obsid` is taken for habit."""
         policy = policy_of(deletion_policy)
         with self.line.told("upload"):
-            made = self.uploads.upload(Path(local_path), path_of(dest_path), progress, cancel)
-        if policy == "allowed":
-            self.line.ask("set_deletion", made.path, True)
-        return made
+            return self.uploads.upload(Path(local_path), path_of(dest_path), policy == "allowed", progress, cancel)
 
     def search_files(
         self,
@@ -131,14 +129,16 @@ class LibrarianClient:
         source: str | None = None,
         max_results: int = MOST,
     ) -> list[FileAnswer]:
-        """The files that all of this fits, newest first, each with its copies here and elsewhere."""
+        """The files that all of this fits, each with its copies here and elsewhere.
+
+        `name`: a path, a file's own name, or a pattern of either with * ? [ ]."""
         start, end = window(create_time_window)
-        query = {"name": None if name is None else path_of(name), "create_time_start": start, "create_time_end": end}
+        query = {"name": None if name is None else str(name), "create_time_start": start, "create_time_end": end}
         query |= {"uploader": uploader, "source": source}
         found: list[FileAnswer] = []
         after = 0
         while after >= 0 and len(found) < max_results:
-            wanted = {**query, "max_results": max_results - len(found), "after": after}
+            wanted = {**query, "max_results": min(PAGE, max_results - len(found)), "after": after}
             page, after = self.line.ask("search_files", tuple(wanted.items()))
             found += [file_answer(item) for item in page]
         return found[:max_results]

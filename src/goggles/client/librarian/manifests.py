@@ -1,7 +1,7 @@
 """The files of a manifest, from the drives that it came with, into the tree.
 
 Law: only what lies below the root is read, through no link that leads out of it, and only what has the size and the
-SHA-256 of its entry becomes a file.  An entry that is wrong stops no other.  A second run does nothing.
+SHA-256 of its entry becomes a file.  An entry that is wrong stops no other.  A second run changes nothing.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Ingest:
         self._session = session
         self._line = line
         self._failed: list[tuple[str, str]] = []
+        self._remarks: set[str] = set()
         self._done = self._there = self._bytes = 0
         self._source, self._entries = _content(manifest)
         if not os.path.isdir(root):
@@ -48,6 +49,7 @@ class Ingest:
         for start in range(0, len(good), PAGE):
             self._page(good[start : start + PAGE])
         made = Answer(files=self._done, bytes=self._bytes, already_there=self._there)
+        made["remarks"] = sorted(self._remarks)
         if self._failed:
             raise LibrarianPartialError(
                 f"{len(self._failed)} of {len(self._entries)} files of the manifest failed",
@@ -67,23 +69,30 @@ class Ingest:
         return True
 
     def _page(self, entries: Sequence[Entry]) -> None:
-        staged = list(self._asked("stage_manifest_entries", entries))
-        self._there += sum(word == "have" for _, word in staged)
-        brought = [entry for entry, word in staged if word == "wanted" and self._bring(entry)]
-        for entry, _ in self._asked("complete_manifest_entries", brought):
-            self._done += 1
-            self._bytes += entry["size"]
+        """Also what is here already is completed: an earlier run may have ended before that, or the file may have
+        come another way, of which its source does not know."""
+        staged = [(entry, said[0]) for entry, said in self._asked("stage_manifest_entries", entries)]
+        fetched = {entry["name"] for entry, word in staged if word == "wanted" and self._bring(entry)}
+        ready = [entry for entry, word in staged if word == "have" or entry["name"] in fetched]
+        for entry, said in self._asked("complete_manifest_entries", ready):
+            self._remarks |= {str(said[1])} - {""}
+            if entry["name"] in fetched:
+                self._done += 1
+                self._bytes += entry["size"]
+            else:
+                self._there += 1
 
-    def _asked(self, method: str, entries: Sequence[Entry]) -> Iterator[tuple[Entry, str]]:
-        """The entries that the librarian said yes to, with its word; the others have failed."""
+    def _asked(self, method: str, entries: Sequence[Entry]) -> Iterator[tuple[Entry, tuple[Any, ...]]]:
+        """The entries that the librarian said yes to, with what it said; the others have failed."""
         if not entries:
             return
-        answers = self._line.ask(method, self._source, tuple(tuple(entry.items()) for entry in entries), timeout=LONG)
+        told = tuple(tuple({**entry, "checksum": _digest_of(entry["checksum"])}.items()) for entry in entries)
+        answers = self._line.ask(method, self._source, told, timeout=LONG)
         for entry, answer in zip(entries, answers, strict=True):
             if is_error(answer):
                 self._fail(entry["name"], faults.from_tuple(*answer))
             else:
-                yield entry, str(answer[0])
+                yield entry, answer
 
     def _fail(self, name: str, error: GogglesError) -> None:
         self._failed.append((plain(name), str(error)))

@@ -10,6 +10,7 @@ import os
 import threading
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 from goggles import checksums
 from goggles.client.api import OnProgress
@@ -34,7 +35,12 @@ class Uploads:
         self._links = links
 
     def upload(
-        self, local: Path, path: str, progress: OnProgress | None = None, cancel: threading.Event | None = None
+        self,
+        local: Path,
+        path: str,
+        deletable: bool = False,
+        progress: OnProgress | None = None,
+        cancel: threading.Event | None = None,
     ) -> Answer:
         """Write `local` to `path`; the directories above it are made."""
         target = parse(path)
@@ -42,26 +48,41 @@ class Uploads:
             raise LocalFileError(f"{show(str(local))} is not there")
         self._session.mkdir(split(target)[0], parents=True, exist_ok=True)
         if os.path.isdir(local):
-            return self._folder(local, target, progress, cancel)
+            return self._folder(local, target, deletable, progress, cancel)
         self._session.put(local, target, overwrite=False, progress=progress, cancel=cancel)
+        if deletable:
+            self._calls("set_deletion", target, True)
         return Answer(path=str(target), files=1, bytes=local.stat().st_size, already_there=0)
 
     def _folder(
-        self, local: Path, target: DfsPath, progress: OnProgress | None, cancel: threading.Event | None
+        self,
+        local: Path,
+        target: DfsPath,
+        deletable: bool,
+        progress: OnProgress | None,
+        cancel: threading.Event | None,
     ) -> Answer:
         tree = _NewFiles(self._session, self._calls, self._links, progress, cancel)
         tree.fresh = not self._session.exists(target)
         summary = tree.run(local, target)
+        failed = [*summary.failed]
+        if deletable:
+            failed += self._let_go(sorted(tree.meant - {path for path, _ in failed}))
         made = Answer(path=str(target), files=summary.files, bytes=summary.bytes, already_there=tree.there)
-        if summary.failed:
+        if failed:
             count = summary.files + tree.there + len(summary.failed)
             raise LibrarianPartialError(
-                f"{len(summary.failed)} of {count} files were not uploaded",
-                summary.failed,
+                f"{len(failed)} of {count} files were not uploaded as they should",
+                failed,
                 made,
                 "uploading it again leaves what is there as it is",
             )
         return made
+
+    def _let_go(self, paths: list[str]) -> list[tuple[str, str]]:
+        """Say of each file that it may be deleted; (path, why) where that failed."""
+        answers = self._calls.each("set_deletion", [(path, True) for path in paths])
+        return [(path, str(said)) for path, said in zip(paths, answers, strict=True) if isinstance(said, Exception)]
 
 
 class _NewFiles(PutTree):
@@ -70,8 +91,14 @@ class _NewFiles(PutTree):
     fresh = True  # nothing is there yet
     there = 0
 
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.meant: set[str] = set()  # the files of the folder, there already or not
+
     def _job(self, here: DfsPath, name: str, local: Path) -> Job | None:
         job = super()._job(here, name, local)
+        if job is not None:
+            self.meant.add(job.path)
         if job is None or self.fresh:
             return job
         try:
