@@ -214,6 +214,8 @@ def test_a_folder_is_uploaded_and_what_was_missing_is_added(run: Run, network: N
         (folder / "deep" / f"{number}").write_bytes(os.urandom(1000 + number))
     first = ok(run, f"upload {HERE} run /runs/7")
     assert (first["files"], first["already_there"]) == (5, 0)
+    found = ok(run, f"search-files {HERE} --name=/runs/7/deep/* --uploader={ROOT}")
+    assert len(found) == 5, "the uploader is the account, not the certificate that it was used with"
     (folder / "new").write_bytes(b"new")
     second = ok(run, f"upload {HERE} run /runs/7")
     assert (second["files"], second["already_there"]) == (1, 5)

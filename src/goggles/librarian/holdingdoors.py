@@ -117,7 +117,7 @@ class HoldingDoors(OpsDoors):
     def complete_manifest_entries(self, source: str, entries: tuple[Value, ...]) -> tuple[Value, ...]:
         """The files of these entries are here now: for each ("done", remark), or (code, message, hint)."""
         _check(source, entries)
-        caller = self.caller.identity.name
+        caller = self.caller.account or self.caller.identity.name
         return each(entries, lambda pairs: self._holdings.sneakernet.complete(source, checked(pairs), caller))
 
 

@@ -11,6 +11,7 @@ from goggles.contracts.data import Committed
 from goggles.contracts.orders import StorageHello
 from goggles.contracts.records import Pairs, Value
 from goggles.nameserver.doors import Doors, each, held_batch, record, triple
+from goggles.nameserver.writing import Writer
 from goggles.pki.identity import Identity
 from goggles.roles import Level, Role
 from goggles.wire.service import exposed
@@ -81,7 +82,8 @@ class StorageDoors(Doors):
     @exposed(Role.STORAGE)
     def open_write_for(self, holder: str, path: str, size: int) -> Pairs:
         level, first = self._may(holder, Level.READAPPEND), self.caller.identity.name
-        return self._owners.writing.open_write(path, size, holder, level, first=first).to_wire()
+        writer = Writer(holder, level, Identity.from_uri(holder).name)
+        return self._owners.writing.open_write(path, size, writer, first=first).to_wire()
 
     @exposed(Role.STORAGE)
     def commit_for(self, holder: str, upload: str, size: int, sha256: str) -> Pairs:

@@ -12,6 +12,7 @@ from goggles.contracts.records import Pairs, Value
 from goggles.errors import BadRequest, LimitExceeded
 from goggles.nameserver.doors import Doors, Owners, bounded, each, item_answer, pair, request_id, triple
 from goggles.nameserver.namespace import MAX_LISTING
+from goggles.nameserver.writing import Writer
 from goggles.paths import parse
 from goggles.roles import Level, Role
 from goggles.wire.service import USERS, Caller, exposed
@@ -152,13 +153,15 @@ class UserDoors(Doors):
     def open_write_many(self, wanted: tuple[tuple[str, int], ...]) -> tuple[Value, ...]:
         """`open_write` for each (path, size)."""
         bounded(wanted)
-        holder, level = self.caller.identity.uri, self.caller.level()
-        answers = self._owners.writing.open_write_many([pair(item) for item in wanted], holder, level)
+        answers = self._owners.writing.open_write_many([pair(item) for item in wanted], self._writer())
         return tuple(item_answer(answer) for answer in answers)
 
     def _open_write(self, path: str, size: int, copies: int, avoid: tuple[str, ...]) -> Pairs:
-        holder, level = self.caller.identity.uri, self.caller.level()
-        return self._owners.writing.open_write(path, size, holder, level, copies=copies, avoid=avoid).to_wire()
+        return self._owners.writing.open_write(path, size, self._writer(), copies=copies, avoid=avoid).to_wire()
+
+    def _writer(self) -> Writer:
+        caller = self.caller
+        return Writer(caller.identity.uri, caller.level(), caller.account or caller.identity.name)
 
     @exposed(*USERS, level=Level.READAPPEND)
     def commit(self, upload: str, size: int, sha256: str) -> Pairs:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from goggles import checksums, failpoints
@@ -39,6 +40,15 @@ from goggles.roles import Level
 MAX_SIZE = 1 << 60
 
 
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Who writes: the identity that grants are made out to, what it may do, and the name that the file keeps."""
+
+    holder: str
+    level: Level
+    name: str
+
+
 class Writing:
     """Uploads from ticket to commit, and tickets for reading."""
 
@@ -51,30 +61,27 @@ class Writing:
         self,
         path: str,
         size: int,
-        holder: str,
-        level: Level,
+        writer: Writer,
         *,
         copies: int = 0,
         avoid: Sequence[str] = (),
         first: str = "",
     ) -> WriteTicket:
         """Reserve room for `size` bytes and choose the storages; `first` names one that must be the first."""
-        return self._site.decisions.run(self._open_write(path, size, holder, level, copies, avoid, first))
+        return self._site.decisions.run(self._open_write(path, size, writer, copies, avoid, first))
 
-    def open_write_many(
-        self, items: Sequence[tuple[str, int]], holder: str, level: Level
-    ) -> list[WriteTicket | BaseException]:
+    def open_write_many(self, items: Sequence[tuple[str, int]], writer: Writer) -> list[WriteTicket | BaseException]:
         """`open_write` for each (path, size), in few transactions; errors come as values."""
         decides: list[Callable[[Transaction], WriteTicket]] = []
         for path, size in items:
             try:
-                decides.append(self._open_write(path, size, holder, level, 0, (), ""))
+                decides.append(self._open_write(path, size, writer, 0, (), ""))
             except GogglesError as error:
                 decides.append(partial(_refuse, error))
         return self._site.decisions.run_all(decides)
 
     def _open_write(
-        self, path: str, size: int, holder: str, level: Level, copies: int, avoid: Sequence[str], first: str
+        self, path: str, size: int, writer: Writer, copies: int, avoid: Sequence[str], first: str
     ) -> Callable[[Transaction], WriteTicket]:
         if not 0 <= size <= MAX_SIZE:
             raise BadRequest(f"a file can not have {size} bytes")
@@ -88,12 +95,12 @@ class Writing:
         def decide(tx: Transaction) -> WriteTicket:
             directory = tx.tree.need_dir(parent)
             existing = tx.tree.find(wanted)
-            _may_write(wanted, existing, level)
+            _may_write(wanted, existing, writer.level)
             if existing is not None:
                 tx.tree.need_unshared(existing.id, wanted, "overwritten")
             number = copies or (existing.copies if existing else None) or tx.tree.copies_for(directory.id)
             chain = self._choose(size, number, avoid, first)
-            upload = self._reserve(tx, directory.id, name, size, number, holder, chain)
+            upload = self._reserve(tx, directory.id, name, size, number, writer, chain)
             return WriteTicket(upload.id, size, number, tuple(self._write_hops(upload, wanted, chain)))
 
         return decide
@@ -126,7 +133,7 @@ class Writing:
         return [roster.get(node) for node in chosen]
 
     def _reserve(
-        self, tx: Transaction, parent: int, name: str, size: int, copies: int, holder: str, chain: list[Node]
+        self, tx: Transaction, parent: int, name: str, size: int, copies: int, writer: Writer, chain: list[Node]
     ) -> Upload:
         """Lock held."""
         token, site = secrets.token_hex(16), self._site
@@ -136,11 +143,11 @@ class Writing:
             name,
             size,
             copies,
-            holder,
+            writer.holder,
             tuple(node.id for node in chain),
             site.clock.monotonic() + site.policy.lease,
             version=token,
-            uploader=holder.rpartition("/")[2],
+            uploader=writer.name,
         )
         site.uploads.add(upload)
         for node in chain:
