@@ -494,3 +494,12 @@ def test_the_commands_of_the_guide_can_be_read() -> None:
     assert len(lines) == 6
     for line in lines:
         parser().parse_args(shlex.split(line)[1:])
+
+
+def test_the_database_is_dumped_and_uploaded(run: Run, network: Network) -> None:
+    site = network.sites[next(iter(network.sites))]
+    done = ok(run, f"backup {HERE} --database={site.database} --upload=/backups")
+    with site.connect() as fs:
+        dump = b"".join(fs.read(done["path"]))
+    assert dump.startswith(b"SQLite format 3")
+    assert run(f"backup {HERE} --database={site.database}.nothing").returncode != 0

@@ -39,17 +39,23 @@ def add(tools: Any) -> None:
 
 def backup(given: argparse.Namespace) -> int:
     """Make the dump, and say where it is."""
-    from goggles.meta import dumping  # needs the libraries of the database
-
     settings = _settings(given) if given.upload else None
     with _folder(given) as folder:
-        name = _name(dumping.site_name(given.database)) + dumping.suffix(given.database)
-        dumping.dump(given.database, folder / name)
+        made = dump_into(given.database, folder)
         if not given.upload or given.to:
-            print(folder / name)
+            print(made)
         if settings is not None:
-            print(_upload(settings, folder / name, given.upload))
+            print(_upload(settings, made, given.upload))
     return 0
+
+
+def dump_into(database: str, folder: Path) -> Path:
+    """A dump under a name with site and date."""
+    from goggles.meta import dumping  # needs the libraries of the database
+
+    made = folder / (_name(dumping.site_name(database)) + dumping.suffix(database))
+    dumping.dump(database, made)
+    return made
 
 
 def _settings(given: argparse.Namespace) -> ClientSettings:

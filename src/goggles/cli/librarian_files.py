@@ -5,6 +5,7 @@ Law: see `librarian_grammar`.
 
 from __future__ import annotations
 
+import tempfile
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -101,3 +102,19 @@ def recall(client: AdminClient, options: Namespace) -> Reply:
 
 def _said(answer: dict[str, Any]) -> Reply:
     return Reply(answer, grid([{"key": key, "value": value} for key, value in answer.items()], key="", value=""))
+
+
+@command(
+    "backup",
+    "Dump the database of this librarian, also while it runs, and upload the dump.",
+    "backup my-site --database=goggles.db --upload=/backups",
+    option("--database", required=True, help="File name or URL, as the nameserver on this host has it."),
+    option("--upload", metavar="DEST", default="/backups", help="Directory of the librarian for it (/backups)."),
+)
+def backup(client: AdminClient, options: Namespace) -> Reply:
+    from goggles.cli.backup import dump_into  # needs the libraries of the database
+
+    with tempfile.TemporaryDirectory(prefix="goggles-") as folder:
+        dump = dump_into(options.database, Path(folder))
+        done = client.upload(dump, f"{options.upload.rstrip('/')}/{dump.name}", "disallowed", True)
+    return Reply(done, f"{safe(done.path)}: {render.size(done.bytes)}")
