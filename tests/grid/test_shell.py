@@ -16,7 +16,7 @@ import pytest
 from goggles.client.shell.grammar import grammars
 from goggles.client.shell.loop import Shell
 from goggles.roles import Role
-from goggles.testing.cluster import SOURCE, Cluster
+from goggles.testing.cluster import SOURCE, Cluster, wait_until
 
 
 class Program:
@@ -285,3 +285,27 @@ def test_habits_of_other_shells_work(vg: Program) -> None:
     assert (code, err) == (0, "")
     assert out.splitlines()[0] == "x"
     assert "usage" in out
+
+
+def test_whoever_waits_for_the_nameserver_is_told_so(tmp_path: Path) -> None:
+    with Cluster(tmp_path / "site", ("alice",)) as cluster:
+        program = Program(cluster, tmp_path)
+        words = [sys.executable, "-m", "goggles.cli.client", *program._flags, "--timeout", "60"]
+        environment = {**os.environ, "PYTHONPATH": SOURCE, "PYTHONUNBUFFERED": "1"}
+        errors = tmp_path / "errors"
+        with (
+            errors.open("wb") as sink,
+            subprocess.Popen(words, stdin=-1, stdout=-1, stderr=sink, env=environment) as vg,
+        ):
+            assert vg.stdin is not None
+            assert vg.stdout is not None
+            vg.stdin.write(b"pwd\n")
+            vg.stdin.flush()
+            assert vg.stdout.readline() == b"/\n"
+            assert cluster.nameserver is not None
+            cluster.nameserver.kill()
+            vg.stdin.write(b"ls /\n")
+            vg.stdin.close()
+            wait_until("told", lambda: b"waiting for the nameserver at localhost" in errors.read_bytes(), 20)
+            cluster.start_nameserver()
+            assert vg.wait(60) == 0

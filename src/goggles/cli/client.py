@@ -36,6 +36,7 @@ def open_session(settings: ClientSettings) -> Session:
     contexts = Contexts(PkiFiles(settings.ca_cert, settings.certfile, settings.keyfile))
     session = Session(Dialer(contexts), Address(settings.ns_hostname, settings.ns_port), settings.timeout)
     session.check()
+    session.on_wait(lambda: print(f"waiting for the nameserver at {session.address} ...", file=sys.stderr))
     return session
 
 

@@ -21,6 +21,11 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 MAX_IDLE = 16
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
+TELL = 0.8  # a pause from which on the waiting is told: after about a second and a half
+
+
+def _silently() -> None:
+    """Scripts are not told."""
 
 
 class Calls:
@@ -34,6 +39,7 @@ class Calls:
         self._idle: list[Peer] = []  # guarded by _lock
         self._closed = False
         self.connected = False
+        self.on_wait: Callable[[], None] = _silently  # called once for a call that has to wait for the nameserver
 
     def __call__(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """The answer of the nameserver's method."""
@@ -56,7 +62,7 @@ class Calls:
         self.connected = False
 
     def _insist(self, action: Callable[[Peer], T]) -> T:
-        deadline, pause = time.monotonic() + self.patience, FIRST_PAUSE
+        deadline, pause, told = time.monotonic() + self.patience, FIRST_PAUSE, False
         while True:
             try:
                 return self._once(action)
@@ -67,6 +73,9 @@ class Calls:
                 if self._closed or time.monotonic() + pause > deadline:
                     raise _plain(error, self.address) from error
                 log.info("nameserver: %s; trying again", error)
+            if not told and pause >= TELL:
+                told = True
+                self.on_wait()
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(LONGEST_PAUSE, 2 * pause)
 

@@ -16,7 +16,7 @@ import secrets
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -93,6 +93,10 @@ class Session(Administering):
     @property
     def connected(self) -> bool:
         return self._calls.connected
+
+    def on_wait(self, told: Callable[[], None]) -> None:
+        """Have `told` called when a call has to wait for the nameserver, once for each call."""
+        self._calls.on_wait = told
 
     def check(self) -> None:
         """Ask the nameserver who it is; raises what is wrong with the connection."""
