@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from goggles.errors import BadRequest, NotFound, PermissionDenied, SettingsError
+from goggles.librarian.background import PATIENCE
 from goggles.roles import Role
 from goggles.testing.cluster import SOURCE, Cluster, Process, wait_until
 from goggles.testing.network import Network
@@ -155,22 +156,23 @@ def test_it_works_beside_the_nameserver_and_waits_for_one_that_is_gone(network: 
     assert "Traceback" not in log.read_text()
 
 
-def test_it_may_start_before_the_nameserver_and_leaves_while_it_waits(network: Network) -> None:
+def test_a_task_of_the_day_waits_for_the_nameserver_and_leaves_while_it_waits(network: Network) -> None:
     site = network["source"]
+    daily = {**SCHEDULE, "send_clone": [{**SCHEDULE["send_clone"][0], "task_name": "daily", "every": "24:00:00"}]}
+    write(network, "/early")
     assert site.nameserver is not None
     site.nameserver.stop()
-    beside = Process("background", command(site, SCHEDULE), site.folder / "early.log", {"PYTHONPATH": SOURCE})
-    late = Process("background", command(site, SCHEDULE), site.folder / "late.log", {"PYTHONPATH": SOURCE})
+    beside = Process("background", command(site, daily), site.folder / "early.log", {"PYTHONPATH": SOURCE})
+    late = Process("background", command(site, daily), site.folder / "late.log", {"PYTHONPATH": SOURCE})
     try:
-        time.sleep(2.0)
-        assert late.running
+        time.sleep(PATIENCE + 4.0)
         began = time.monotonic()
         assert late.stop() == 0
         assert time.monotonic() - began < 10
         site.start_nameserver()
         site.wait_active(site.names)
-        write(network, "/early")
         network.wait_arrived("central", ["/early"])
+        assert tasks(network)["daily"]["result"] == "done"
     finally:
         assert beside.stop() == 0
 

@@ -144,6 +144,21 @@ def test_a_bad_copy_is_told_and_that_it_was_the_last(network: Network) -> None:
     assert (lost["severity"], lost["category"]) == ("critical", "data_availability")
 
 
+def test_wrong_bytes_that_arrive_are_told_on_both_sides(network: Network) -> None:
+    source = network["source"]
+    with source.connect() as fs:
+        fs.write("/wrong", b"good bytes")
+        source.wait_settled()
+        (holder,) = fs.locations("/wrong")
+        (source.root(holder) / "wrong").write_bytes(b"bad  bytes")
+        network.run("source", "send_clone")
+        here = wait_for(network, "/wrong did not arrive as it was sent", "central")
+        assert (here["severity"], here["category"]) == ("error", "data_integrity")
+        there = wait_for(network, "librarian central could not take /wrong")
+        assert (there["severity"], there["category"]) == ("warning", "transfer")
+        fs.rm("/wrong")
+
+
 def test_a_destination_without_room_is_told_on_both_sides(network: Network) -> None:
     central = network["central"]
     central.storages["carol"].stop()

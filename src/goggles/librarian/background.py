@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 THREADS = 8
 LONGEST = 3_600.0  # seconds that a task without a soft timeout may take in one go, as the nameserver has it
 GRACE = 600.0  # seconds beyond that in which the answer has to come
-PATIENCE = 20.0  # seconds for which a nameserver is looked for in one go
+PATIENCE = 5.0  # seconds for which a nameserver is looked for in one go
 PAUSE = 2.0
 
 
