@@ -306,6 +306,7 @@ def test_nothing_is_moved_on_a_storage_that_is_held(cluster: Factory, tmp_path: 
     fs = site.connect()
     fs.mv("/then", "/now")
     fs.write("/now/g", b"newer")
+    site.wait_settled(20)
     halt(site)
     restore_database(site, tmp_path / "copy")
     site.start_nameserver()

@@ -36,10 +36,14 @@ def _drop(site: Site, tx: Transaction, node: Node, entry: Entry, order: orders.O
     if entry.copies:
         tx.tree.set_owed(entry.id, left)
     tx.tree.note_corruption(entry.id, node.name, f"the copy on {node.name} {why}")
-    trouble = f"the copy of {tx.tree.path_of(entry.id)} on storage {node.name} {why}; {left} others are left"
+    path, bad = tx.tree.path_of(entry.id), order[0] == "quarantine"
+    how = f"had a bad copy of {path}" if bad else f"can not give its copy of {path}"
 
     def effect() -> None:
-        site.trouble("error" if left else "critical", "data_integrity", trouble)
+        site.trouble("error", "data_integrity" if bad else "data_availability", f"storage {node.name} {how}")
+        if not left:
+            why = f"the last copy of {path} here is lost: storage {node.name} had it"
+            site.trouble("critical", "data_availability", why)
         node.lose(entry.size, order)
         site.reconsider.append(entry.id)
         site.wake_repair.set()
