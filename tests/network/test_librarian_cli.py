@@ -324,7 +324,9 @@ def test_ctrl_c_ends_it_quietly(environment: dict[str, str], network: Network) -
     nameserver = network[HERE].nameserver
     nameserver.signal(signal.SIGSTOP)
     try:
-        command = [sys.executable, "-m", "goggles.cli.librarian", "get-librarian-list", HERE]
+        # What runs in the background of a shell has SIGINT ignored, and so have its children.
+        command = ["env", "--default-signal=INT", sys.executable, "-m", "goggles.cli.librarian"]
+        command += ["get-librarian-list", HERE]
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         wait_until("it has connected", lambda: is_connected(process.pid), 20)
         process.send_signal(signal.SIGINT)

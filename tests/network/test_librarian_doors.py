@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from goggles import AdminClient
+from goggles import AdminClient, log
 from goggles.cli import librarian
 from goggles.exceptions import LibrarianHTTPError, LibrarianPartialError
 from goggles.roles import Role
@@ -62,6 +62,7 @@ def run(
     """The program, in this process: (exit code, standard output, standard error)."""
     known = {"site": {"host": "localhost", "port": site.port, "user": "root", "password": SECRET, **files}}
     monkeypatch.setenv("LIBRARIAN_CLIENT_CONNECTIONS", json.dumps(known))
+    monkeypatch.setattr(log, "setup", lambda *_, **__: None)  # it would write to a stream that ends with this test
 
     def run(*words: object) -> tuple[int, str, str]:
         code = librarian.main([str(word) for word in words])

@@ -132,6 +132,7 @@ def details(entry: Entry) -> str:
             ("generation", entry.generation),
             ("copies", f"{entry.live} of {entry.copies}" + (f", {entry.owed} owed" if entry.owed else "")),
             ("storages", ", ".join(entry.storages) or "none"),
+            ("offsite", "yes" if entry.offsite else "no"),
             ("held", entry.held),
             ("elsewhere", ", ".join(f"{safe(peer)} (on {safe(store)})" for peer, store in entry.elsewhere) or "no"),
             *([("let go on", ", ".join(entry.unavailable))] if entry.unavailable else []),
