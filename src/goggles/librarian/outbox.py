@@ -46,10 +46,11 @@ class Limits:
 class Outbox:
     """Everything that goes to other librarians."""
 
-    def __init__(self, site: Site, peers: Peers, managers: Managers) -> None:
+    def __init__(self, site: Site, peers: Peers, managers: Managers, offer_again: float) -> None:
         self._site = site
         self._peers = peers
         self._managers = managers
+        self._offer_again = offer_again  # seconds
         self._lock = threading.Lock()
         # By peer and storage: the last entry that was looked at.
         self._cursors: dict[tuple[int, int | None], int] = {}
@@ -81,9 +82,9 @@ class Outbox:
         """Write down which files go next."""
 
         def decide(tx: Transaction) -> list[Record]:
-            key, now = (peer.id, limits.storage), self._site.clock.now()
+            key, refused = (peer.id, limits.storage), self._site.clock.now() - self._offer_again
             found = ledger.unsent(
-                tx.tree.tx, peer.id, self._cursors.get(key, 0), since, now, limits.batch, limits.storage
+                tx.tree.tx, peer.id, self._cursors.get(key, 0), since, refused, limits.batch, limits.storage
             )
             made: list[str] = []
             for row in found:
@@ -107,7 +108,7 @@ class Outbox:
         return self._offer(peer, rows, priority) if rows else 0
 
     def _one(self, tx: Transaction, peer: PeerInfo, number: int) -> str:
-        found = ledger.unsent(tx.tree.tx, peer.id, number - 1, 0.0, self._site.clock.now() + ledger.RETRY, 1)
+        found = ledger.unsent(tx.tree.tx, peer.id, number - 1, 0.0, self._site.clock.now(), 1)
         path = tx.tree.path_of(number)
         if path is None or not found or found[0].id != number:
             return ""
