@@ -2,8 +2,8 @@
 
     python -m tests.network.campaign --seed 1 --seconds 30
 
-Law: what was acknowledged at a site is there afterwards, and at every site that it is pushed to, byte by byte; nothing is
-there that nobody wrote; no transfer is left under way, and nothing is left behind on a disk.  A seed gives the same
+Law: what was acknowledged at a site is there afterwards, and at every site that it is pushed to, byte by byte; nothing
+is there that nobody wrote; no transfer is left under way, and nothing is left behind on a disk.  A seed gives the same
 files and faults; their interleaving is the machine's.
 """
 
@@ -162,7 +162,7 @@ class Faults:
             self._bring_back_the_dead()
             if now >= next_fault:
                 self._fault()
-                next_fault = now + self._chance.uniform(0.3, 2.5)
+                next_fault = now + self._chance.uniform(0.2, 1.2)
 
     def _processes(self) -> Iterator[tuple[str, Cluster, Process]]:
         for site in self._network.sites.values():
@@ -173,7 +173,7 @@ class Faults:
 
     def _fault(self) -> None:
         there = list(self._processes())
-        for name, site, process in self._chance.sample(there, self._chance.choice((0, 1, 1, 1, 2, 3))):
+        for name, site, process in self._chance.sample(there, self._chance.choice((1, 1, 1, 2, 3))):
             if self._chance.random() < 0.6:
                 self._history.note("faults", f"kill {name} of {site.site}")
                 process.kill()

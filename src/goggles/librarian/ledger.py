@@ -183,9 +183,15 @@ def move_incoming(tree: Tree, row: Record, event: Event, error: str = "") -> Sta
     return after
 
 
-def in_state(connection: Connection, state: State, limit: int) -> list[Record]:
-    query = select(incoming).where(I.state == int(state)).order_by(I.updated_at).limit(limit)
-    return list(connection.execute(query).all())
+def redirect(tree: Tree, row: Record, storage: int) -> None:
+    """A transfer that has not begun goes to another storage."""
+    tree.tx.execute(update(incoming).where(I.id == row.id).values(storage_id=storage, updated_at=tree.now))
+
+
+def staged(connection: Connection, storages: Sequence[int], limit: int) -> list[Record]:
+    """Transfers whose bytes wait on one of these storages to be read, the oldest first."""
+    query = select(incoming).where(I.state == int(State.STAGED), I.storage_id.in_(list(storages)))
+    return list(connection.execute(query.order_by(I.updated_at).limit(limit)).all())
 
 
 def untold(connection: Connection, peer: int, limit: int) -> list[Record]:

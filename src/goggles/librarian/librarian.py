@@ -88,8 +88,9 @@ class Librarian:
         self.tasks.start()
 
     def stop(self) -> None:
+        self.tasks.begin_no_more()
+        self.peers.close()  # so that no task waits for an answer
         self.tasks.stop()
-        self.peers.close()
         self.troubles.stop()
 
 
