@@ -232,7 +232,8 @@ class Outbox:
     def _drop_removed(self, peer: PeerInfo, rows: list[Record]) -> list[Record]:
         """Cancel the transfers of files that are gone."""
         with self._site.look() as tree:
-            gone = [row for row in rows if tree.by_versions([row.version]).get(row.version) is None]
+            there = tree.by_versions([row.version for row in rows])
+        gone = [row for row in rows if row.version not in there]
         if gone:
             self._cancel(peer, gone)
         lost = {row.id for row in gone}
@@ -266,6 +267,7 @@ class Outbox:
     def _check(self, peer: PeerInfo, batch: Record) -> bool:
         with self._site.database.read() as connection:
             rows = [row for row in ledger.of_batch(connection, batch.id) if State(row.state) is State.ONGOING]
+        rows = self._drop_removed(peer, rows)
         manager = self._managers.named(batch.manager)
         statuses = manager.poll(batch, rows)
         arrived = [row for row in rows if statuses[row.id].done]

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from goggles import failpoints
 from goggles.contracts.orders import ARRIVING, Held
-from goggles.errors import BadRequest, ChecksumMismatch, Conflict, NotFound
+from goggles.errors import BadRequest, ChecksumMismatch, Conflict, NotFound, Stale
 from goggles.storage import notes
 from goggles.storage.containment import DIRECTORY, explained, open_regular
 from goggles.storage.inventory import digest_of
@@ -93,6 +93,12 @@ class Arrivals:
             file.truncate(offset)
             file.seek(offset)
             yield file
+
+    def need_wanted(self, arrival: str) -> None:
+        """Raise Stale where this arrival was dropped meanwhile."""
+        with self._lock:
+            if arrival in self._doomed:
+                raise Stale(f"arrival {arrival} is not wanted any more")
 
     def ingest(self, arrival: str, size: int, sha256: str, version: str) -> None:
         """Move an arrival to the staging area; ChecksumMismatch where it is not what was announced.
