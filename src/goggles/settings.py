@@ -233,6 +233,7 @@ class NameserverSettings(_Server):
     metrics_port: int = _setting("port for figures in the format of Prometheus; 0: none", PORT, 0)
     metrics_listen: str = _setting("address that --metrics_port listens on", TEXT, "127.0.0.1")
     report_to_mandc: bool = _setting("report the site's figures to HERA's monitor and control", SWITCH, False)
+    offer_again: float = _setting("seconds until another site is offered a file that it refused", seconds(), 600.0)
     push_rate: int = _setting("bytes a second that one file is pushed to another site with; 0: no limit", RATE, 0)
     max_connections: int = _setting("connections that are served at the same time", count(1, 65_536), 2_000)
 

@@ -9,8 +9,7 @@ import logging
 from collections.abc import Sequence
 
 from goggles.contracts.peering import State
-from goggles.errors import ProtocolError
-from goggles.librarian import ledger
+from goggles.librarian import answers, ledger
 from goggles.librarian.inbox import Inbox
 from goggles.librarian.ledger import Record
 from goggles.librarian.outbox import Outbox
@@ -47,8 +46,8 @@ class Hypervisors:
                 rows = ledger.old_outgoing(connection, peer.id, before, after, PAGE)
             if not rows:
                 return count
-            answers = self._ask(peer, "checkin_status", [row.remote_id for row in rows])
-            for row, (theirs, store) in zip(rows, answers, strict=True):
+            told = self._ask(peer, "checkin_status", [row.remote_id for row in rows])
+            for row, (theirs, store) in zip(rows, told, strict=True):
                 self._settle_outgoing(peer, row, theirs, store)
             count, after = count + len(rows), rows[-1].id
 
@@ -71,8 +70,8 @@ class Hypervisors:
                 rows = ledger.old_incoming(connection, peer.id, before, after, PAGE)
             if not rows:
                 return count
-            answers = self._ask(peer, "outgoing_status", [row.remote_id for row in rows])
-            for row, (theirs, _) in zip(rows, answers, strict=True):
+            told = self._ask(peer, "outgoing_status", [row.remote_id for row in rows])
+            for row, (theirs, _) in zip(rows, told, strict=True):
                 action = at_destination(State(row.state), theirs)
                 if action in EVENTS:
                     self._inbox.update(peer, [row.id], EVENTS[action], WHY)
@@ -81,11 +80,6 @@ class Hypervisors:
             count, after = count + len(rows), rows[-1].id
 
     def _ask(self, peer: PeerInfo, method: str, ids: Sequence[str]) -> list[tuple[State | None, str]]:
-        answers = self._peers.call(peer, method, tuple(ids))
-        try:
-            told = [(None if state < 0 else State(state), str(store)) for state, store in answers]
-        except (TypeError, ValueError) as error:
-            raise ProtocolError(f"librarian {peer.name} answered something that makes no sense") from error
-        if len(told) != len(ids):
-            raise ProtocolError(f"librarian {peer.name} answered something else than was asked")
-        return told
+        told = answers.items(peer.name, self._peers.call(peer, method, tuple(ids)), len(ids))
+        with answers.understood(peer.name):
+            return [(None if state < 0 else State(state), str(store)[:64]) for state, store in told]

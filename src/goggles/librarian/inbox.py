@@ -12,7 +12,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from goggles import checksums, failpoints
+from goggles import failpoints
 from goggles.contracts import orders
 from goggles.contracts.grants import PUSH
 from goggles.contracts.peering import Offer, Place, Reception, State
@@ -31,6 +31,7 @@ from goggles.errors import (
 )
 from goggles.librarian import ledger
 from goggles.librarian.ledger import Record
+from goggles.librarian.offers import check_offer
 from goggles.librarian.peers import PeerInfo, Peers
 from goggles.librarian.states import LIVE, Event, leads_on
 from goggles.nameserver.decisions import Transaction
@@ -42,10 +43,8 @@ from goggles.paths import DfsPath, parse, split
 from goggles.wire import faults
 
 log = logging.getLogger(__name__)
-MAX_SIZE = 1 << 60
 PLACES = 20.0  # seconds that a storage may take to make places
 TELL = 500  # transfers in one message to their source
-IS_HEX = frozenset("0123456789abcdef")
 
 
 @dataclass(slots=True)
@@ -91,8 +90,9 @@ class Inbox:
         """The storage for a batch: the one that the first part of it came to, else the one with the most room."""
         known = ledger.incoming_by_remote(tx.tree.tx, source.id, [offer.id for offer in offers])
         for row in known.values():
-            if State(row.state) in LIVE:
-                return self._site.roster.get(row.storage_id)
+            node = self._site.roster.get(row.storage_id)
+            if State(row.state) in LIVE and node.state is NodeState.ACTIVE:
+                return node
         active = [self._site.roster.get(candidate.id) for candidate in self._site.roster.candidates()]
         if not active:
             raise Unavailable("no storage takes files here now", "try again later")
@@ -103,7 +103,7 @@ class Inbox:
         known = ledger.incoming_by_remote(tx.tree.tx, source.id, [offer.id for offer in offers])
         for offer in offers:
             try:
-                arrival = self._again(known[offer.id], node) if offer.id in known else ""
+                arrival = self._again(tx, known[offer.id], node) if offer.id in known else ""
                 if not arrival:
                     arrival = self._accept(tx, source, offer, node, room)
                     room -= offer.size
@@ -113,16 +113,28 @@ class Inbox:
                 answers.values.append(faults.to_tuple(error))
         return answers
 
-    def _again(self, row: Record, node: Node) -> str:
-        """An offer that was answered already; its place."""
+    def _again(self, tx: Transaction, row: Record, node: Node) -> str:
+        """An offer whose answer was lost; its place, which is where the rest of the batch goes."""
         if State(row.state) not in LIVE:
             raise Stale(f"this transfer is over here: {State(row.state).name.lower()}", "offer it anew")
-        if row.storage_id != node.id:
+        if row.storage_id == node.id:
+            return str(row.id)
+        if State(row.state) is not State.INITIATED:
             raise Conflict("this transfer goes to another storage", "offer it with those of its batch")
+        if row.size > node.free:
+            raise NoSpace(f"no storage here has room for {row.size} bytes now", "offer it again later")
+        before = self._site.roster.get(row.storage_id)
+        ledger.redirect(tx.tree, row, node.id)
+        tx.on_commit(lambda: self._redirected(row, before, node))
         return str(row.id)
 
+    def _redirected(self, row: Record, before: Node, node: Node) -> None:
+        before.order(orders.drop_arrival(row.id))
+        self._done_with(row.id)
+        self._expect(row.id, node.id, row.size)
+
     def _accept(self, tx: Transaction, source: PeerInfo, offer: Offer, node: Node, room: int) -> str:
-        path = _check(offer)
+        path = check_offer(offer)
         there = tx.tree.find(path)
         if there is not None and not _lacks(tx, there, offer.size, offer.sha256):
             raise self._refusal(tx, offer, there)
@@ -248,11 +260,12 @@ class Inbox:
         `deletable`: rolling deletion may let go here what comes."""
         self._deletable = deletable
         with self._site.database.read() as connection:
-            rows = ledger.in_state(connection, State.STAGED, limit)
+            here = [node.id for node in self._site.roster.all() if node.state is NodeState.ACTIVE]
+            rows = ledger.staged(connection, here, limit)
         begun = 0
         for row in rows:
             node = self._site.roster.get(row.storage_id)
-            if node.state is not NodeState.ACTIVE or row.id in node.busy:
+            if row.id in node.busy:
                 continue
             with self._lock:
                 first = row.id not in self._reading
@@ -280,6 +293,12 @@ class Inbox:
             row = ledger.incoming_rows(tx.tree.tx, [arrival]).get(arrival)
             if row is None or row.storage_id != node.id or State(row.state) is not State.STAGED:
                 tx.on_commit(lambda: self._reading.discard(arrival))
+                if (
+                    row is not None
+                    and row.storage_id == node.id
+                    and State(row.state) in (State.FAILED, State.CANCELLED)
+                ):
+                    self._let_go(tx, row)  # it ended while it was read: what was read is staged now
                 return
             if code:
                 self._refuse(tx, row, message, "data_integrity" if code == ChecksumMismatch.code else "transfer")
@@ -371,17 +390,3 @@ def _lacks(tx: Transaction, there: Entry, size: int, sha256: str) -> bool:
     """Whether this is a file with these bytes of which no copy is left here."""
     same = not there.is_dir and (there.size, there.sha256) == (size, sha256)
     return same and not tx.tree.instances_of([there.id]).get(there.id)
-
-
-def _check(offer: Offer) -> DfsPath:
-    """The path of an offer that makes sense; BadRequest, BadPath."""
-    if len(offer.id) != 32 or not IS_HEX.issuperset(offer.id):
-        raise BadRequest("the id of a transfer has 32 hexadecimal digits")
-    if not 0 <= offer.size <= MAX_SIZE:
-        raise BadRequest(f"a file can not have {offer.size!r} bytes")
-    if not checksums.is_digest(offer.sha256):
-        raise BadRequest(f"{offer.sha256[:80]!r} is not a sha256")
-    path = parse(offer.path)
-    if path == "/":
-        raise BadRequest("/ is a directory")
-    return path

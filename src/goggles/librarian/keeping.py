@@ -13,7 +13,8 @@ from typing import Any
 from sqlalchemy import delete, exists, select
 
 from goggles.contracts.peering import State
-from goggles.errors import ProtocolError, Unavailable
+from goggles.errors import Unavailable
+from goggles.librarian import answers
 from goggles.librarian.evicting import Evicting
 from goggles.librarian.peers import PeerInfo, Peers
 from goggles.meta.peering import corruptions, incoming, peers, remote_instances
@@ -191,18 +192,19 @@ class Keeping:
 
     def _compare(self, peer: PeerInfo, known: Sequence[tuple[Entry, str]]) -> int:
         asked = tuple((path, entry.size, entry.sha256) for entry, path in known)
-        answers = self._peers.call(peer, "whereabouts", asked)
-        if not isinstance(answers, tuple) or len(answers) != len(known):
-            raise ProtocolError(f"librarian {peer.name} answered something else than was asked")
-        return self._site.decisions.run(lambda tx: self._correct(tx, peer, known, answers))
+        told = answers.items(peer.name, self._peers.call(peer, "whereabouts", asked), len(known))
+        with answers.understood(peer.name):
+            stores = [{store[:64] for store in answers.texts(one)} for one in told]
+        return self._site.decisions.run(lambda tx: self._correct(tx, peer, known, stores))
 
-    def _correct(self, tx: Transaction, peer: PeerInfo, known: Sequence[tuple[Entry, str]], answers: Any) -> int:
+    def _correct(
+        self, tx: Transaction, peer: PeerInfo, known: Sequence[tuple[Entry, str]], told: list[set[str]]
+    ) -> int:
         dropped = 0
-        for (entry, path), stores in zip(known, answers, strict=True):
+        for (entry, path), there in zip(known, told, strict=True):
             rows = [row for row in tx.tree.elsewhere([entry.id]) if row.peer_id == peer.id]
             if not rows or tx.tree.get(entry.id) is None:
                 continue
-            there = {str(store)[:64] for store in stores}
             if {row.store for row in rows} == there:
                 continue
             tx.tree.drop_elsewhere(entry.id, peer.id)

@@ -21,7 +21,6 @@ from goggles.nameserver.tree import Tree
 O, I, Q = outgoing.c, incoming.c, send_queue.c  # noqa: E741 - columns
 LIVE_NUMBERS = sorted(int(state) for state in LIVE)
 WAITING, SENT, DONE, FAILED = "waiting", "sent", "done", "failed"  # states of a batch
-RETRY = 600.0  # seconds until a file that a peer refused is offered to it again
 Record: TypeAlias = Any  # a row of one of the tables
 
 
@@ -29,15 +28,15 @@ Record: TypeAlias = Any  # a row of one of the tables
 
 
 def unsent(
-    connection: Connection, peer: int, after: int, since: float, now: float, limit: int, storage: int | None = None
+    connection: Connection, peer: int, after: int, since: float, refused: float, limit: int, storage: int | None = None
 ) -> list[Record]:
-    """Files with ids above `after` that this peer neither has nor gets; changed at or after `since`; with a copy here,
-    where a storage is given there."""
+    """Files with ids above `after` that this peer neither has nor gets, nor has refused since `refused`; changed at or
+    after `since`; with a copy here, where a storage is given there."""
     there = exists().where(remote_instances.c.entry_id == entries.c.id, remote_instances.c.peer_id == peer)
     on_its_way = exists().where(
         O.entry_id == entries.c.id,
         O.peer_id == peer,
-        or_(O.state.in_(LIVE_NUMBERS), and_(O.state == int(State.FAILED), O.updated_at > now - RETRY)),
+        or_(O.state.in_(LIVE_NUMBERS), and_(O.state == int(State.FAILED), O.updated_at > refused)),
     )
     here = exists().where(instances.c.entry_id == entries.c.id)
     if storage is not None:
@@ -184,9 +183,15 @@ def move_incoming(tree: Tree, row: Record, event: Event, error: str = "") -> Sta
     return after
 
 
-def in_state(connection: Connection, state: State, limit: int) -> list[Record]:
-    query = select(incoming).where(I.state == int(state)).order_by(I.updated_at).limit(limit)
-    return list(connection.execute(query).all())
+def redirect(tree: Tree, row: Record, storage: int) -> None:
+    """A transfer that has not begun goes to another storage."""
+    tree.tx.execute(update(incoming).where(I.id == row.id).values(storage_id=storage, updated_at=tree.now))
+
+
+def staged(connection: Connection, storages: Sequence[int], limit: int) -> list[Record]:
+    """Transfers whose bytes wait on one of these storages to be read, the oldest first."""
+    query = select(incoming).where(I.state == int(State.STAGED), I.storage_id.in_(list(storages)))
+    return list(connection.execute(query.order_by(I.updated_at).limit(limit)).all())
 
 
 def untold(connection: Connection, peer: int, limit: int) -> list[Record]:

@@ -57,7 +57,7 @@ class Librarian:
         inbox.load()
         makers = (GogglesManager, LocalManager, RsyncManager)
         managers = Managers([make(site, self.peers, reports, settings.push_rate) for make in makers])
-        outbox = Outbox(site, self.peers, managers)
+        outbox = Outbox(site, self.peers, managers, settings.offer_again)
         owners = nameserver.owners
         validating = Validating(site, self.peers, owners.verifying)
         evicting = Evicting(site, self.peers, validating)
@@ -88,8 +88,9 @@ class Librarian:
         self.tasks.start()
 
     def stop(self) -> None:
+        self.tasks.begin_no_more()
+        self.peers.close()  # so that no task waits for an answer
         self.tasks.stop()
-        self.peers.close()
         self.troubles.stop()
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from goggles import failpoints
 from goggles.contracts.peering import Place, Reception, State
 from goggles.errors import Conflict, GogglesError, HaveIt, NoSpace, NotFound, Unavailable
-from goggles.librarian import ledger
+from goggles.librarian import answers, ledger
 from goggles.librarian.ledger import Record
 from goggles.librarian.managers import Managers, Status
 from goggles.librarian.peers import PeerInfo, Peers
@@ -25,7 +25,6 @@ from goggles.librarian.states import LIVE, Event, leads_on
 from goggles.nameserver.decisions import Transaction
 from goggles.nameserver.site import Site
 from goggles.paths import parse
-from goggles.wire import faults
 
 log = logging.getLogger(__name__)
 MAX_TRIES = 5
@@ -46,10 +45,11 @@ class Limits:
 class Outbox:
     """Everything that goes to other librarians."""
 
-    def __init__(self, site: Site, peers: Peers, managers: Managers) -> None:
+    def __init__(self, site: Site, peers: Peers, managers: Managers, offer_again: float) -> None:
         self._site = site
         self._peers = peers
         self._managers = managers
+        self._offer_again = offer_again  # seconds
         self._lock = threading.Lock()
         # By peer and storage: the last entry that was looked at.
         self._cursors: dict[tuple[int, int | None], int] = {}
@@ -81,9 +81,9 @@ class Outbox:
         """Write down which files go next."""
 
         def decide(tx: Transaction) -> list[Record]:
-            key, now = (peer.id, limits.storage), self._site.clock.now()
+            key, refused = (peer.id, limits.storage), self._site.clock.now() - self._offer_again
             found = ledger.unsent(
-                tx.tree.tx, peer.id, self._cursors.get(key, 0), since, now, limits.batch, limits.storage
+                tx.tree.tx, peer.id, self._cursors.get(key, 0), since, refused, limits.batch, limits.storage
             )
             made: list[str] = []
             for row in found:
@@ -107,7 +107,7 @@ class Outbox:
         return self._offer(peer, rows, priority) if rows else 0
 
     def _one(self, tx: Transaction, peer: PeerInfo, number: int) -> str:
-        found = ledger.unsent(tx.tree.tx, peer.id, number - 1, 0.0, self._site.clock.now() + ledger.RETRY, 1)
+        found = ledger.unsent(tx.tree.tx, peer.id, number - 1, 0.0, self._site.clock.now(), 1)
         path = tx.tree.path_of(number)
         if path is None or not found or found[0].id != number:
             return ""
@@ -147,8 +147,8 @@ class Outbox:
         failpoints.hit("librarian.offer.before_call")
         answer = self._peers.call(peer, "batch_stage", self._site.name, tuple(offer.to_wire() for offer in offers))
         failpoints.hit("librarian.offer.after_call")
-        reception = Reception.from_wire(answer)
-        return self._site.decisions.run(lambda tx: self._taken(tx, peer, rows, reception, priority))
+        told = answers.reception(peer.name, answer, len(rows))
+        return self._site.decisions.run(lambda tx: self._taken(tx, peer, rows, told, priority))
 
     def _taken(
         self, tx: Transaction, peer: PeerInfo, rows: Sequence[Record], reception: Reception, priority: int
@@ -158,12 +158,12 @@ class Outbox:
         fresh = ledger.outgoing_rows(connection, [row.id for row in rows])
         batch, count = "", 0
         for row, answer in zip(rows, reception.answers, strict=True):
-            place = _place(answer)
-            if State(fresh[row.id].state) not in LIVE:
+            place = answers.place(answer)
+            if row.id not in fresh or State(fresh[row.id].state) not in LIVE:
                 continue
             if isinstance(place, Place):
                 batch = batch or ledger.add_batch(
-                    connection, peer.id, reception.store, _facilities(reception), priority, now
+                    connection, peer.id, reception.store, reception.facilities, priority, now
                 )
                 ledger.placed(connection, row.id, place, batch, now)
                 count += 1
@@ -173,7 +173,7 @@ class Outbox:
 
     def _refused(self, tx: Transaction, peer: PeerInfo, row: Record, error: GogglesError) -> None:
         if isinstance(error, HaveIt):
-            self._complete(tx, peer, row, [store for store in error.hint.split(",") if store])
+            self._complete(tx, peer, row, answers.stores(error))
             return
         log.info("librarian %s does not take %s: %s", peer.name, row.path, error.message)
         if isinstance(error, NoSpace):
@@ -202,8 +202,10 @@ class Outbox:
             try:
                 begun += self._start(peer, batch)
             except GogglesError as error:
-                log.warning("a batch for librarian %s has to wait: %s", peer.name, error)
-                self._put_off(batch, str(error))
+                log.info("a batch for librarian %s has to wait: %s", peer.name, error)
+                self._put_off(batch, str(error), tried=not isinstance(error, Unavailable))
+                if not self._peers.reached(peer):
+                    raise
         return begun
 
     def _start(self, peer: PeerInfo, batch: Record) -> bool:
@@ -230,7 +232,8 @@ class Outbox:
     def _drop_removed(self, peer: PeerInfo, rows: list[Record]) -> list[Record]:
         """Cancel the transfers of files that are gone."""
         with self._site.look() as tree:
-            gone = [row for row in rows if tree.by_versions([row.version]).get(row.version) is None]
+            there = tree.by_versions([row.version for row in rows])
+        gone = [row for row in rows if row.version not in there]
         if gone:
             self._cancel(peer, gone)
         lost = {row.id for row in gone}
@@ -241,12 +244,12 @@ class Outbox:
         self._peers.call(peer, "checkin_update", tuple(row.remote_id for row in rows), int(State.CANCELLED), why)
         self._move(rows, Event.CANCEL, why)
 
-    def _put_off(self, batch: Record, why: str) -> None:
-        """Try a batch again later; after too many tries it has failed."""
+    def _put_off(self, batch: Record, why: str, *, tried: bool = True) -> None:
+        """Try a batch again later; after too many tries it has failed.  Where somebody was not there, it was no try."""
 
         def decide(tx: Transaction) -> None:
-            tries = batch.tries + 1
-            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(tries, 16))
+            tries = batch.tries + tried
+            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(tries, 16)) if tried else FIRST_PAUSE
             values: dict[str, Any] = {"tries": tries, "state": ledger.WAITING, "not_before": tx.tree.now + pause}
             ledger.set_batch(tx.tree.tx, batch.id, tx.tree.now, **values)
 
@@ -264,13 +267,16 @@ class Outbox:
     def _check(self, peer: PeerInfo, batch: Record) -> bool:
         with self._site.database.read() as connection:
             rows = [row for row in ledger.of_batch(connection, batch.id) if State(row.state) is State.ONGOING]
-        statuses = self._managers.named(batch.manager).poll(batch, rows)
+        rows = self._drop_removed(peer, rows)
+        manager = self._managers.named(batch.manager)
+        statuses = manager.poll(batch, rows)
         arrived = [row for row in rows if statuses[row.id].done]
         failed = [row for row in rows if statuses[row.id].error]
         if arrived:
             self._arrived(peer, arrived)
         if len(arrived) + len(failed) < len(rows):
             return False
+        manager.forget([row.id for row in rows])
         if failed:
             self._again(peer, batch, failed, statuses)
         else:
@@ -280,13 +286,17 @@ class Outbox:
     def _arrived(self, peer: PeerInfo, rows: Sequence[Record]) -> None:
         """Tell the destination that all bytes are there, then write it down."""
         failpoints.hit("librarian.arrived.before_call")
-        so = self._peers.call(peer, "checkin_update", tuple(row.remote_id for row in rows), int(State.STAGED), "")
+        ids = tuple(row.remote_id for row in rows)
+        so = answers.items(peer.name, self._peers.call(peer, "checkin_update", ids, int(State.STAGED), ""), len(ids))
         self._move([row for row, known in zip(rows, so, strict=True) if known], Event.ARRIVE)
         self._move([row for row, known in zip(rows, so, strict=True) if not known], Event.FAIL, "not known there")
 
     def _again(self, peer: PeerInfo, batch: Record, rows: Sequence[Record], statuses: dict[str, Status]) -> None:
         """What failed is tried once more, with the next manager; after too many tries the destination is told."""
         why = statuses[rows[0].id].error
+        if all(statuses[row.id].lost for row in rows):
+            self._put_off(batch, why, tried=False)
+            return
         if batch.tries + 1 < MAX_TRIES:
             log.warning("%d of a batch for librarian %s failed: %s", len(rows), peer.name, why)
             self._put_off(batch, why)
@@ -354,28 +364,3 @@ class Outbox:
             if event is Event.FAIL:
                 why = f"librarian {peer.name} could not take {row.path}: {error}"
                 tx.on_commit(lambda: self._site.trouble("warning", "transfer", why))
-
-
-def _place(answer: object) -> Place | GogglesError:
-    if isinstance(answer, tuple) and len(answer) == 3 and all(isinstance(part, str) for part in answer):
-        return faults.from_tuple(*answer)
-    try:
-        place = Place.from_wire(answer)  # type: ignore[arg-type]  # whatever came; it is looked at below
-        if len(place.id) == 32 and len(place.place) < 4096:
-            return place
-    except (TypeError, ValueError):
-        pass
-    return Unavailable("the answer makes no sense")
-
-
-def _facilities(reception: Reception) -> str:
-    """The ways to the storage, with its address for our own data plane."""
-    try:
-        known = json.loads(reception.facilities)
-    except ValueError as error:
-        raise Conflict(f"what storage {reception.store} says of itself makes no sense") from error
-    if not isinstance(known, dict) or not all(isinstance(each, dict) for each in known.values()):
-        raise Conflict(f"what storage {reception.store} says of itself makes no sense")
-    if "goggles" in known:
-        known["goggles"] |= {"host": reception.host, "port": reception.port}
-    return json.dumps(known)

@@ -23,13 +23,16 @@ from goggles.errors import (
     CertificateError,
     Conflict,
     ConnectionLost,
+    DeadlinePassed,
     GogglesError,
     NotFound,
     PermissionDenied,
     ProtocolError,
     Unavailable,
 )
+from goggles.librarian.answers import need_values, understood
 from goggles.librarian.keyring import Keyring
+from goggles.librarian.patience import Rests
 from goggles.librarian.states import LIVE
 from goggles.meta.peering import incoming, outgoing, peers, remote_instances, send_queue
 from goggles.nameserver.decisions import Transaction
@@ -120,6 +123,8 @@ class Peers:
         self._lock = threading.Lock()
         self._lines: dict[int, Peer] = {}  # kept connections, by peer; guarded by _lock
         self._heard: dict[str, float] = {}  # guarded by _lock
+        self._rests = Rests(site.clock)
+        self._closed = False
 
     # --- looking ---------------------------------------------------------------------------
 
@@ -211,15 +216,28 @@ class Peers:
         try:
             answer = self._call(peer, method, args, timeout)
         except (Unavailable, CertificateError) as error:
-            self._tell(peer, error)
+            if not self.reached(peer):  # else it answered, that something of its own is not there
+                self._tell(peer, error)
             raise
+        with understood(peer.name):
+            need_values(answer)
         self._seen(peer)
         return answer
+
+    def reached(self, peer: PeerInfo) -> bool:
+        """Whether there is a connection to it, as far as is known."""
+        with self._lock:
+            line = self._lines.get(peer.id)
+        return line is not None and not line.closed
 
     def _call(self, peer: PeerInfo, method: str, args: tuple[Any, ...], timeout: float) -> Any:
         line, kept = self._line(peer)
         try:
             return line.call(method, *args, timeout=timeout)
+        except DeadlinePassed as error:
+            if line.closed:
+                self._rests.failed(peer.id, error)
+            raise
         except ConnectionLost:
             self._drop_line(peer.id)
             if not kept:
@@ -238,10 +256,12 @@ class Peers:
         """Connect, log in, and ask who is there; raises what is wrong."""
         line = self._connect(peer)
         try:
-            answer = dict(line.call("peer_hello", self._site.name, PROTOCOL, timeout=15.0))
+            with understood(peer.name):
+                answer = dict(line.call("peer_hello", self._site.name, PROTOCOL, timeout=15.0))
         finally:
             line.close()
         if peer.id:
+            self._rests.over(peer.id)
             self._seen(peer)
         return answer
 
@@ -250,7 +270,13 @@ class Peers:
             line = self._lines.get(peer.id)
         if line is not None and not line.closed:
             return line, True
-        line = self._connect(peer)
+        self._rests.check(peer.id)
+        try:
+            line = self._connect(peer)
+        except Unavailable as error:
+            self._rests.failed(peer.id, error)
+            raise
+        self._rests.over(peer.id)
         with self._lock:
             other = self._lines.setdefault(peer.id, line)
         if other is not line and not other.closed:
@@ -261,6 +287,8 @@ class Peers:
         return line, False
 
     def _connect(self, peer: PeerInfo) -> Peer:
+        if self._closed:
+            raise Unavailable("this nameserver is stopping")
         if self._dialer is None:
             raise Unavailable(
                 "this site has no certificate of the role librarian",
@@ -270,7 +298,9 @@ class Peers:
         line = self._dialer.rpc(peer.address, Role.NAMESERVER, hostname=peer.certificate_name, abroad=True)
         try:
             line.call("login", user, password, timeout=30.0)
-            self._check_names(peer, user, dict(line.call("peer_hello", self._site.name, PROTOCOL, timeout=15.0)))
+            with understood(peer.name):
+                hello = dict(line.call("peer_hello", self._site.name, PROTOCOL, timeout=15.0))
+            self._check_names(peer, hello)
         except PermissionDenied as error:
             line.close()
             raise PermissionDenied(
@@ -281,7 +311,7 @@ class Peers:
             raise
         return line
 
-    def _check_names(self, peer: PeerInfo, user: str, hello: dict[str, Any]) -> None:
+    def _check_names(self, peer: PeerInfo, hello: dict[str, Any]) -> None:
         name = hello.get("name")
         if name != peer.name:
             raise Conflict(
@@ -298,6 +328,8 @@ class Peers:
             line.close()
 
     def close(self) -> None:
+        """Whoever waits for an answer gets none, and nobody is spoken to any more."""
+        self._closed = True
         for peer in list(self._lines):
             self._drop_line(peer)
 

@@ -1,7 +1,8 @@
 """The background work of a librarian: each task of the schedule at its time.
 
 Law: one task that fails stops no other, and no task runs twice at the same moment.  A task works in pieces and stops
-between two of them when its soft timeout is over; what it has not finished it goes on with the next time.
+between two of them when its soft timeout is over; what it has not finished it goes on with the next time.  A peer that
+does not answer holds up no other: each is worked on in a thread of its own, and none is waited for longer than a while.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from goggles.librarian.hypervisors import Hypervisors
 from goggles.librarian.inbox import Inbox
 from goggles.librarian.keeping import Keeping
 from goggles.librarian.outbox import Limits, Outbox
+from goggles.librarian.patience import Said
 from goggles.librarian.peers import PeerInfo, Peers
+from goggles.librarian.rounds import Rounds
 from goggles.librarian.runs import Run, Runs
 from goggles.librarian.schedule import KINDS, MAX_TASKS, SPELLINGS, Plan
 from goggles.librarian.troubles import category_of
@@ -59,6 +62,8 @@ class Tasks:
         self._plans = {plan.name: plan for plan in plans}
         self._guests: dict[str, Plan] = {}  # tasks of a schedule that runs in another process
         self._memory = Runs(site)
+        self._said = Said(site.clock)
+        self._rounds = Rounds(self._tried_with)
         self._runs = self._memory.load()
         self._running = {plan.name: threading.Lock() for plan in plans}
         self._stopping = threading.Event()
@@ -72,14 +77,16 @@ class Tasks:
     def _transfer_kinds(self) -> dict[str, Callable[[Plan, Over], int]]:
         return {
             "send_clone": self._send_clone,
-            "consume_queue": lambda _, __: self._each(self._consume),
-            "check_consumed_queue": lambda _, __: self._each(lambda peer: self._outbox.check(peer, Limits())),
+            "consume_queue": lambda plan, _: self._each(plan.kind, self._consume),
+            "check_consumed_queue": lambda plan, _: self._each(
+                plan.kind, lambda peer: self._outbox.check(peer, Limits())
+            ),
             "receive_clone": self._receive_clone,
             "outgoing_transfer_hypervisor": lambda plan, _: self._each(
-                lambda peer: self._hypervisors.outgoing(peer, DAY * plan["age_in_days"])
+                plan.kind, lambda peer: self._hypervisors.outgoing(peer, DAY * plan["age_in_days"])
             ),
             "incoming_transfer_hypervisor": lambda plan, _: self._each(
-                lambda peer: self._hypervisors.incoming(peer, DAY * plan["age_in_days"])
+                plan.kind, lambda peer: self._hypervisors.incoming(peer, DAY * plan["age_in_days"])
             ),
         }
 
@@ -90,8 +97,8 @@ class Tasks:
             ),
             "create_local_clone": self._create_local_clone,
             "corruption_fixer": lambda _, over: self._keeping.fix(over),
-            "duplicate_remote_instance_hypervisor": lambda _, over: self._each(
-                lambda peer: self._keeping.check_elsewhere(peer, over)
+            "duplicate_remote_instance_hypervisor": lambda plan, over: self._each(
+                plan.kind, lambda peer: self._keeping.check_elsewhere(peer, over)
             ),
             "rolling_deletion": self._rolling_deletion,
         }
@@ -109,10 +116,14 @@ class Tasks:
         now, last = self._site.clock.now(), self._runs.get(plan.name, Run()).began
         return min(now + plan.every, max(now, last + plan.every) if last else now + SOON)
 
+    def begin_no_more(self) -> None:
+        self._stopping.set()
+
     def stop(self) -> None:
         self._stopping.set()
         if self._scheduler.running:
             self._scheduler.shutdown(wait=True)
+        self._rounds.stop()
         self._memory.write(dict(self._runs))
 
     def report(self) -> list[tuple[Plan, Run, float]]:
@@ -169,8 +180,10 @@ class Tasks:
     def _scheduled(self, name: str) -> None:
         try:
             self._work(self._plans[name])
+            self._said.over(f"task {name}")
         except GogglesError as error:
-            log.warning("task %s: %s", name, error)
+            if self._said.news(f"task {name}", str(error)):
+                log.warning("task %s: %s", name, error)
         except Exception:
             log.exception("task %s failed; it runs again at its time", name)
 
@@ -195,18 +208,26 @@ class Tasks:
             self._memory.note(plan.name, run)
         return run.count
 
-    def _each(self, action: Callable[[PeerInfo], int]) -> int:
+    def _each(self, kind: str, action: Callable[[PeerInfo], int], *, disabled: bool = False) -> int:
         """`action` for each peer that is enabled; one that fails spoils nothing for the others."""
-        done = 0
-        for peer in self._peers.all():
-            if not peer.enabled or self._stopping.is_set():
-                continue
-            try:
-                done += action(peer)
-            except GogglesError as error:
-                log.warning("librarian %s: %s", peer.name, error)
-                self._tell(peer, error)
-        return done
+        chosen = [peer for peer in self._peers.all() if peer.enabled or disabled]
+        return self._rounds.go(kind, chosen, action)
+
+    def _tried_with(self, kind: str, peer: PeerInfo, action: Callable[[PeerInfo], int]) -> int:
+        subject = f"{kind} {peer.name}"
+        try:
+            done = 0 if self._stopping.is_set() else action(peer)
+            self._said.over(subject)
+            return done
+        except GogglesError as error:
+            if self._said.news(subject, str(error)):
+                log.warning("%s with librarian %s: %s", kind, peer.name, error)
+            self._tell(peer, error)
+        except Exception:
+            if self._said.news(subject, "a mistake of this program"):
+                log.exception("%s with librarian %s failed", kind, peer.name)
+            self._site.trouble("error", "programming", f"{kind} with librarian {peer.name} failed: see the log")
+        return 0
 
     def _consume(self, peer: PeerInfo) -> int:
         offered = self._outbox.offer_waiting(peer, Limits())
@@ -263,10 +284,5 @@ class Tasks:
 
     def _receive_clone(self, plan: Plan, _: Callable[[], bool]) -> int:
         begun = self._inbox.receive(plan["files_per_run"], bool(plan["deletion_policy"]))
-        for peer in self._peers.all():
-            try:
-                self._inbox.tell(peer)
-            except GogglesError as error:
-                log.warning("librarian %s could not be told what arrived: %s", peer.name, error)
-                self._tell(peer, error)
+        self._each("telling what arrived", self._inbox.tell, disabled=True)
         return begun

@@ -2,7 +2,8 @@
 
 Format: `.goggles/incoming/<id>/data`, a plain file; whoever carries it (our own data plane, cp, rsync, Globus) writes
 there.  Law: nothing that lies there is part of the tree.  `ingest` reads the whole file, compares size and SHA-256,
-makes it durable with its note, and moves it to the staging area, where it is like any upload.
+makes it durable with its note, and moves it to the staging area, where it is like any upload.  What is dropped while
+somebody writes or reads it goes when that ends.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from goggles import failpoints
 from goggles.contracts.orders import ARRIVING, Held
-from goggles.errors import BadRequest, ChecksumMismatch, Conflict, NotFound
+from goggles.errors import BadRequest, ChecksumMismatch, Conflict, NotFound, Stale
 from goggles.storage import notes
 from goggles.storage.containment import DIRECTORY, explained, open_regular
 from goggles.storage.inventory import digest_of
@@ -43,6 +44,7 @@ class Arrivals:
         self._settle = settle
         self._lock = threading.Lock()
         self._busy: set[str] = set()  # arrivals that somebody writes to or reads; guarded by _lock
+        self._doomed: set[str] = set()  # those of them that are to be dropped; guarded by _lock
 
     def close(self) -> None:
         os.close(self._fd)
@@ -56,10 +58,16 @@ class Arrivals:
             os.fsync(self._fd)
 
     def drop(self, arrival: str) -> None:
-        """Remove a place with what is in it."""
+        """Remove a place with what is in it, now or when it is not in use any more."""
         check_upload(arrival)
-        with self._alone(arrival):
-            shutil.rmtree(self._path / arrival, ignore_errors=True)
+        with self._lock:
+            if arrival in self._busy:
+                self._doomed.add(arrival)
+                return
+            self._remove(arrival)
+
+    def _remove(self, arrival: str) -> None:
+        shutil.rmtree(self._path / arrival, ignore_errors=True)
 
     def size(self, arrival: str) -> int:
         """Bytes that are there."""
@@ -86,6 +94,12 @@ class Arrivals:
             file.seek(offset)
             yield file
 
+    def need_wanted(self, arrival: str) -> None:
+        """Raise Stale where this arrival was dropped meanwhile."""
+        with self._lock:
+            if arrival in self._doomed:
+                raise Stale(f"arrival {arrival} is not wanted any more")
+
     def ingest(self, arrival: str, size: int, sha256: str, version: str) -> None:
         """Move an arrival to the staging area; ChecksumMismatch where it is not what was announced.
 
@@ -103,7 +117,7 @@ class Arrivals:
             self._sync()
             failpoints.hit("storage.ingest.after_rename")
             self._settle(size)
-            shutil.rmtree(self._path / arrival, ignore_errors=True)
+            self._remove(arrival)
 
     def walk(self) -> Iterator[Held]:
         """Every place, with what has come so far."""
@@ -148,3 +162,6 @@ class Arrivals:
         finally:
             with self._lock:
                 self._busy.discard(arrival)
+                if arrival in self._doomed:
+                    self._doomed.discard(arrival)
+                    self._remove(arrival)

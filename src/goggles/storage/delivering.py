@@ -42,6 +42,7 @@ def append(link: DataLink, arrivals: Arrivals, request: tuple[object, ...], chec
             have += buffer.used
             if have > grant.size:
                 raise BadRequest(f"more than the {grant.size} bytes that were announced")
+            arrivals.need_wanted(grant.subject)
             _write(file.fileno(), buffer.data)
     if kind is not Kind.END:
         raise ProtocolError(f"{link.peer} sent {kind.name} in the middle of a file")

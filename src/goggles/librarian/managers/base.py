@@ -18,10 +18,11 @@ Facility = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Of one transfer: `done`, or why it failed, or neither (under way)."""
+    """Of one transfer: `done`, or why it failed, or neither (under way).  `lost`: nobody knows, so begin it again."""
 
     done: bool = False
     error: str = ""
+    lost: bool = False
 
 
 class TransferManager(Protocol):
@@ -39,4 +40,8 @@ class TransferManager(Protocol):
 
     def poll(self, batch: Record, rows: Sequence[Record]) -> dict[str, Status]:
         """Of each transfer, by id, how it is."""
+        ...
+
+    def forget(self, transfers: Sequence[str]) -> None:
+        """These are not asked for again."""
         ...

@@ -13,14 +13,14 @@ from typing import Any
 
 from goggles.contracts import orders
 from goggles.contracts.orders import PushOrder
-from goggles.errors import GogglesError, ProtocolError, Unavailable
+from goggles.errors import Unavailable
+from goggles.librarian import answers
 from goggles.librarian.ledger import Record
 from goggles.librarian.managers.base import Facility, Status
 from goggles.librarian.peers import PeerInfo, Peers
 from goggles.nameserver.roster import Node
 from goggles.nameserver.site import Site
 from goggles.nameserver.states import NodeState
-from goggles.wire import faults
 
 SILENCE = 20.0  # seconds without report or sign of life until a storage is asked again
 
@@ -85,10 +85,18 @@ class PushManager:
         if any(row.id in node.busy for node in self._site.roster.all()):
             return Status()
         with self._lock:
-            asked = self._asked.get(row.id, 0.0)
-        if asked and self._site.clock.monotonic() - asked < SILENCE:
+            asked = self._asked.get(row.id)
+        if asked is None:
+            return Status(error="the nameserver was started anew meanwhile", lost=True)
+        if self._site.clock.monotonic() - asked < SILENCE:
             return Status()
         return Status(error="the storage that sent it has not said how it ended")
+
+    def forget(self, transfers: Sequence[str]) -> None:
+        self._reports.forget(transfers)
+        with self._lock:
+            for transfer in transfers:
+                self._asked.pop(transfer, None)
 
     def _senders(self, rows: Sequence[Record]) -> dict[str, Node]:
         """For each transfer a storage that is up and holds the file."""
@@ -106,10 +114,8 @@ class PushManager:
     def _begin(self, peer: PeerInfo, items: Sequence[tuple[Record, Node]]) -> dict[str, Any]:
         """Tell the destination that it begins; for each transfer what its sender needs, or an error."""
         asked = tuple((row.remote_id, self._site.storage_uri(node)) for row, node in items)
-        answers = self._peers.call(peer, "open_push", asked)
-        if len(answers) != len(items):
-            raise ProtocolError(f"librarian {peer.name} answered something else than was asked")
-        return {row.id: _ticket(answer) for (row, _), answer in zip(items, answers, strict=True)}
+        told = answers.items(peer.name, self._peers.call(peer, "open_push", asked), len(items))
+        return {row.id: answers.ticket(answer) for (row, _), answer in zip(items, told, strict=True)}
 
     def _order(self, row: Record, node: Node, store: str, facility: Facility, grant: bytes) -> None:
         """Lock held."""
@@ -121,14 +127,6 @@ class PushManager:
 
     def _where(self, facility: Facility, place: str) -> tuple[str, int, str]:
         raise NotImplementedError
-
-
-def _ticket(answer: object) -> bytes | GogglesError:
-    if isinstance(answer, bytes):
-        return answer
-    if isinstance(answer, tuple) and len(answer) == 3:
-        return faults.from_tuple(*answer)
-    return ProtocolError("the answer makes no sense")
 
 
 def _joined(root: object, place: str) -> str:
