@@ -1,4 +1,4 @@
-"""Places for what comes from other sites: filled from outside, dropped when nobody needs them, believed after reading."""
+"""Places for what comes from other sites: filled from outside, dropped when unneeded, believed after reading."""
 
 from __future__ import annotations
 
