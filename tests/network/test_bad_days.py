@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -24,6 +25,22 @@ from goggles.testing.network import PASSWORD, Network
 
 FLAGS = ("--heartbeat", "0.3", "--grace", "2", "--offer_again", "1")
 KIB = 1 << 10
+LATER = """
+import datetime
+import time
+
+now = time.time
+time.time = lambda: now() + 3600.0
+
+
+class Later(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return cls.fromtimestamp(time.time(), tz)
+
+
+datetime.datetime = Later
+"""
 
 
 @contextmanager
@@ -224,7 +241,7 @@ def test_an_older_database_loses_nothing(tmp_path: Path, name: str) -> None:
         site.start_nameserver()
         wait_until("its storage is back", lambda: site.states().get(storage) in ("held", "active"), 30)
         if site.states()[storage] == "held":
-            network.admin(name, "accept", storage, True)
+            network.admin(name, "restoretree", storage)
         site.wait_active(site.names)
         network.wait_arrived("central", list(files), 90)
         assert there(network["central"], files) == files
@@ -237,7 +254,7 @@ def test_an_older_database_loses_nothing(tmp_path: Path, name: str) -> None:
 def test_clocks_an_hour_apart_do_no_harm(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "clock"
     folder.mkdir()
-    (folder / "sitecustomize.py").write_text("import time\nreal = time.time\ntime.time = lambda: real() + 3600.0\n")
+    (folder / "sitecustomize.py").write_text(LATER)
     made = Network(tmp_path, {"source": ("alice",), "central": ("carol",)}, FLAGS)
     made[name]._environment["PYTHONPATH"] += f"{os.pathsep}{folder}"
     for site, peers in (("source", ["central"]), ("central", [])):
@@ -278,3 +295,36 @@ def test_a_peer_of_another_name_is_told_and_nothing_is_lost(tmp_path: Path) -> N
         come_to_rest(network)
         with pytest.raises(NotFound):
             network.admin("source", "remove_librarian", "zentral")
+
+
+@pytest.mark.slow
+def test_what_was_promised_a_storage_that_died_goes_to_another(tmp_path: Path) -> None:
+    made = Network(tmp_path, {"source": ("alice",), "central": ("carol", "dave")}, FLAGS)
+    made["source"]._nameserver_flags += ["--background", "off"]
+    with made as network:
+        network.link("source", "central")
+        source, central = network["source"], network["central"]
+        files = write(source, "/promised", 5, 10)
+        assert source.nameserver is not None
+        source.nameserver.kill()
+        source.start_nameserver(environment={"GOGGLES_FAILPOINTS": "librarian.offer.after_call=crash@1"})
+        source.wait_active(source.names)
+        with contextlib.suppress(GogglesError):
+            network.run("source", "send_clone")
+        source.nameserver.wait()
+        (dead,) = {line.split()[-1] for line in left_over(central)}
+        central.storages[dead].kill()
+        wait_until("its absence is noticed", lambda: central.states().get(dead) != "active", 20)
+        source.start_nameserver()
+        source.wait_active(source.names)
+        assert network.run("source", "send_clone") == len(files)
+
+        def arrived() -> bool:
+            for task in ("consume_queue", "check_consumed_queue"):
+                network.run("source", task)
+            return there(central, files) == files
+
+        wait_until("all of them", arrived, 30)
+        central.start_storage(dead)
+        central.wait_active(central.names)
+        come_to_rest(network, 20)
