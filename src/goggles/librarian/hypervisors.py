@@ -15,7 +15,7 @@ from goggles.librarian.ledger import Record
 from goggles.librarian.outbox import Outbox
 from goggles.librarian.peers import PeerInfo, Peers
 from goggles.librarian.reconcile import Action, at_destination, at_source
-from goggles.librarian.states import Event
+from goggles.librarian.states import LIVE, Event
 from goggles.nameserver.site import Site
 
 log = logging.getLogger(__name__)
@@ -40,16 +40,20 @@ class Hypervisors:
 
     def outgoing(self, peer: PeerInfo, age: float) -> int:
         """Settle our transfers to a peer that have not moved for `age` seconds; how many were looked at."""
-        before, count, after = self._site.clock.now() - age, 0, ""
+        before = self._site.clock.now() - age
+        return sum(self._outgoing(peer, state, before) for state in sorted(LIVE))
+
+    def _outgoing(self, peer: PeerInfo, state: State, before: float) -> int:
+        count, after = 0, ""
         while True:
             with self._site.database.read() as connection:
-                rows = ledger.old_outgoing(connection, peer.id, before, after, PAGE)
+                rows = ledger.old_outgoing(connection, peer.id, state, before, after, PAGE)
             if not rows:
                 return count
             told = self._ask(peer, "checkin_status", [row.remote_id for row in rows])
             for row, (theirs, store) in zip(rows, told, strict=True):
                 self._settle_outgoing(peer, row, theirs, store)
-            count, after = count + len(rows), rows[-1].id
+            count, after = count + len(rows), rows[-1].remote_id
 
     def _settle_outgoing(self, peer: PeerInfo, row: Record, theirs: State | None, store: str) -> None:
         action = at_source(State(row.state), theirs)
@@ -64,10 +68,14 @@ class Hypervisors:
 
     def incoming(self, peer: PeerInfo, age: float) -> int:
         """Settle transfers from a peer that have not moved for `age` seconds; how many were looked at."""
-        before, count, after = self._site.clock.now() - age, 0, ""
+        before = self._site.clock.now() - age
+        return sum(self._incoming(peer, state, before) for state in sorted(LIVE))
+
+    def _incoming(self, peer: PeerInfo, state: State, before: float) -> int:
+        count, after = 0, ""
         while True:
             with self._site.database.read() as connection:
-                rows = ledger.old_incoming(connection, peer.id, before, after, PAGE)
+                rows = ledger.old_incoming(connection, peer.id, state, before, after, PAGE)
             if not rows:
                 return count
             told = self._ask(peer, "outgoing_status", [row.remote_id for row in rows])

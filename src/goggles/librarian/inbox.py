@@ -72,7 +72,7 @@ class Inbox:
             rows = ledger.live_incoming(connection)
         for row in rows:
             self._expect(row.id, row.storage_id, row.size)
-        self._site.expected = lambda arrival: arrival in self._expected
+        self._site.expected = lambda arrival, storage: self._expected.get(arrival, (0, 0))[0] == storage
 
     # --- offers ----------------------------------------------------------------------------
 

@@ -107,12 +107,14 @@ def move_outgoing(tree: Tree, row: Record, event: Event, error: str = "") -> Sta
     return after
 
 
-def old_outgoing(connection: Connection, peer: int, before: float, after: str, limit: int) -> list[Record]:
-    """Live transfers that a peer has answered and that have not moved since, by id."""
+def old_outgoing(
+    connection: Connection, peer: int, state: State, before: float, after: str, limit: int
+) -> list[Record]:
+    """Transfers in this state that a peer has answered and that have not moved since, by its ids above `after`."""
     query = select(outgoing).where(
-        O.peer_id == peer, O.state.in_(LIVE_NUMBERS), O.updated_at <= before, O.remote_id != "", O.id > after
+        O.peer_id == peer, O.state == int(state), O.remote_id > after, O.updated_at <= before
     )
-    return list(connection.execute(query.order_by(O.id).limit(limit)).all())
+    return list(connection.execute(query.order_by(O.remote_id).limit(limit)).all())
 
 
 # --- the send queue --------------------------------------------------------------------------
@@ -210,7 +212,9 @@ def live_incoming(connection: Connection) -> list[Record]:
     return list(connection.execute(select(I.id, I.size, I.storage_id).where(I.state.in_(LIVE_NUMBERS))).all())
 
 
-def old_incoming(connection: Connection, peer: int, before: float, after: str, limit: int) -> list[Record]:
-    """Live transfers from a peer that have not moved since, by id."""
-    query = select(incoming).where(I.peer_id == peer, I.state.in_(LIVE_NUMBERS), I.updated_at <= before, I.id > after)
+def old_incoming(
+    connection: Connection, peer: int, state: State, before: float, after: str, limit: int
+) -> list[Record]:
+    """Transfers from a peer in this state that have not moved since, by our ids above `after`."""
+    query = select(incoming).where(I.peer_id == peer, I.state == int(state), I.id > after, I.updated_at <= before)
     return list(connection.execute(query.order_by(I.id).limit(limit)).all())

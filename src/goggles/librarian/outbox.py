@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import Connection
+
 from goggles import failpoints
 from goggles.contracts.peering import Place, Reception, State
 from goggles.errors import Conflict, GogglesError, HaveIt, NoSpace, NotFound, Unavailable
@@ -78,13 +80,20 @@ class Outbox:
             return self._offering.setdefault(peer.id, threading.Lock())
 
     def _choose(self, peer: PeerInfo, limits: Limits, since: float) -> list[Record]:
-        """Write down which files go next."""
+        """Write down which files go next.  The lock is taken only where there are any."""
+        key, refused = (peer.id, limits.storage), self._site.clock.now() - self._offer_again
+
+        def unsent(connection: Connection, after: int) -> list[Record]:
+            return ledger.unsent(connection, peer.id, after, since, refused, limits.batch, limits.storage)
+
+        with self._site.database.read() as connection:
+            first = unsent(connection, self._cursors.get(key, 0))
+        if not first:
+            self._cursors[key] = 0
+            return []
 
         def decide(tx: Transaction) -> list[Record]:
-            key, refused = (peer.id, limits.storage), self._site.clock.now() - self._offer_again
-            found = ledger.unsent(
-                tx.tree.tx, peer.id, self._cursors.get(key, 0), since, refused, limits.batch, limits.storage
-            )
+            found = unsent(tx.tree.tx, first[0].id - 1)
             made: list[str] = []
             for row in found:
                 path = tx.tree.path_of(row.id)

@@ -80,6 +80,7 @@ outgoing = Table(
     Index("ix_outgoing_state", "state", "updated_at"),
     Index("ix_outgoing_entry", "entry_id", "peer_id"),
     Index("ix_outgoing_batch", "batch_id"),
+    Index("ix_outgoing_peer", "peer_id", "state", "remote_id"),
 )
 
 send_queue = Table(
@@ -121,7 +122,9 @@ incoming = Table(
     Column("updated_at", Float, nullable=False),
     UniqueConstraint("peer_id", "remote_id", name="uq_incoming_peer_remote"),
     Index("ix_incoming_state", "state", "updated_at"),
-    Index("ix_incoming_told", "told", "updated_at"),
+    Index("ix_incoming_peer", "peer_id", "state", "id"),
+    Index("ix_incoming_told", "peer_id", "told", "state"),
+    Index("ix_incoming_path", "path", postgresql_using="hash"),  # a path may be too long for a B-tree of PostgreSQL
 )
 
 marks = Table(

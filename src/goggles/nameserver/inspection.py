@@ -60,11 +60,14 @@ class Inspector:
         entries = self._tx.tree.by_versions([held.version for held in batch if held.version])
         self._current = {version: (entry, self._tx.tree.path_of(entry.id)) for version, entry in entries.items()}
 
+    def _is_expected(self, held: Held) -> bool:
+        return self._site.expected(held.path, self._node.id)
+
     def _judge(self, held: Held) -> Verdict:
         if held.kind == ARRIVING:
-            return Verdict.LEAVE if self._site.expected(held.path) else Verdict.DISCARD
+            return Verdict.LEAVE if self._is_expected(held) else Verdict.DISCARD
         if held.kind == STAGED:
-            in_flight = self._site.uploads.get(held.path) is not None or self._site.expected(held.path)
+            in_flight = self._site.uploads.get(held.path) is not None or self._is_expected(held)
             return judge_staged(held, self._known(held, in_flight=in_flight))
         path = parse(held.path)
         there = self._at(path)

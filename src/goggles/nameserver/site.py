@@ -38,7 +38,7 @@ class Policy:
     repair_streams: int = 4  # repairs under way to one storage
 
 
-def _nothing(_: str) -> bool:
+def _nothing(_: str, __: int) -> bool:
     return False
 
 
@@ -64,7 +64,9 @@ class Site:
     grant_key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
     reconsider: deque[int] = field(default_factory=deque)  # entry ids whose copies may be too few or too many
     sweeps: deque[int] = field(default_factory=deque)  # storage ids all of whose files are to be reconsidered
-    expected: Callable[[str], bool] = _nothing  # whether an arrival is waited for; the librarian knows
+    expected: Callable[[str, int], bool] = (
+        _nothing  # whether an arrival is waited for on a storage; the librarian knows
+    )
     trouble: Callable[[str, str, str], None] = _unheard  # severity, category, message: for the table of errors
     linked: bool = False  # there are, or were, other librarians, or copies were let go: files may be elsewhere
     has_trash: bool = True  # removed directories wait to be purged

@@ -1,7 +1,8 @@
-"""Places for what comes from other sites: filled from outside, dropped when unneeded, believed after reading."""
+"""Places for what comes from other sites: filled from outside, dropped when not needed, believed after reading."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 from goggles import failpoints
@@ -35,6 +36,18 @@ def test_a_place_that_is_dropped_while_somebody_writes_goes_when_that_ends(box):
     assert places(box) == []
     fill(box, b"a new one")
     assert places(box) == [A]
+
+
+def test_what_was_read_before_a_crash_leaves_no_place_behind(box):
+    data = b"all of it"
+    fill(box, data)
+    failpoints.arm("storage.ingest.after_rename", lambda: failpoints._fail("a crash"))
+    with contextlib.suppress(failpoints.InjectedFailure):
+        box.vault.arrivals.ingest(A, len(data), box.sha(data), A)
+    failpoints.disarm()
+    box.reopen().arrivals.ingest(A, len(data), box.sha(data), A)
+    assert places(box) == []
+    assert [held.path for held in box.walk("staged")] == [A]
 
 
 def test_a_place_that_is_dropped_while_it_is_read_goes_when_that_ends(box):

@@ -1,4 +1,4 @@
-"""Which copies here may be let go, which were, and which storages take new files."""
+"""Which copies here may be let go, which were, and which storages take new files; transfers by peer and by path."""
 
 from __future__ import annotations
 
@@ -36,3 +36,13 @@ def upgrade() -> None:
     op.add_column("storages", sa.Column("ingestable", sa.Boolean, nullable=False, server_default=sa.true()))
     op.create_index("ix_instances_verified", "instances", ["storage_id", "verified_at"])
     op.create_index("ix_entries_created", "entries", ["created_at", "id"])
+    _transfers()
+
+
+def _transfers() -> None:
+    """What is asked of transfers every second is found without looking at all of them."""
+    op.create_index("ix_outgoing_peer", "outgoing", ["peer_id", "state", "remote_id"])
+    op.create_index("ix_incoming_peer", "incoming", ["peer_id", "state", "id"])
+    op.drop_index("ix_incoming_told", table_name="incoming")
+    op.create_index("ix_incoming_told", "incoming", ["peer_id", "told", "state"])
+    op.create_index("ix_incoming_path", "incoming", ["path"], postgresql_using="hash")
