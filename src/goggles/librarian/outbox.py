@@ -16,16 +16,16 @@ from typing import Any
 
 from goggles import failpoints
 from goggles.contracts.peering import Place, Reception, State
-from goggles.errors import Conflict, GogglesError, HaveIt, NoSpace, NotFound, Unavailable
+from goggles.errors import Conflict, GogglesError, HaveIt, NoSpace, NotFound, Overloaded
 from goggles.librarian import ledger
 from goggles.librarian.ledger import Record
 from goggles.librarian.managers import Managers, Status
 from goggles.librarian.peers import PeerInfo, Peers
+from goggles.librarian.receptions import facilities_of, place_of
 from goggles.librarian.states import LIVE, Event, leads_on
 from goggles.nameserver.decisions import Transaction
 from goggles.nameserver.site import Site
 from goggles.paths import parse
-from goggles.wire import faults
 
 log = logging.getLogger(__name__)
 MAX_TRIES = 5
@@ -158,12 +158,12 @@ class Outbox:
         fresh = ledger.outgoing_rows(connection, [row.id for row in rows])
         batch, count = "", 0
         for row, answer in zip(rows, reception.answers, strict=True):
-            place = _place(answer)
+            place = place_of(answer)
             if State(fresh[row.id].state) not in LIVE:
                 continue
             if isinstance(place, Place):
                 batch = batch or ledger.add_batch(
-                    connection, peer.id, reception.store, _facilities(reception), priority, now
+                    connection, peer.id, reception.store, facilities_of(reception), priority, now
                 )
                 ledger.placed(connection, row.id, place, batch, now)
                 count += 1
@@ -201,6 +201,9 @@ class Outbox:
         for batch in found:
             try:
                 begun += self._start(peer, batch)
+            except Overloaded as error:  # by no fault of the way that was chosen
+                log.info("a batch for librarian %s has to wait: %s", peer.name, error)
+                self._put_off(batch, str(error), failed=False)
             except GogglesError as error:
                 log.warning("a batch for librarian %s has to wait: %s", peer.name, error)
                 self._put_off(batch, str(error))
@@ -211,14 +214,15 @@ class Outbox:
             rows = [row for row in ledger.of_batch(connection, batch.id) if State(row.state) in BEFORE_ARRIVAL]
         rows = self._drop_removed(peer, rows)
         if not rows:
-            self._site.decisions.run(lambda tx: ledger.set_batch(tx.tree.tx, batch.id, tx.tree.now, state=ledger.DONE))
+            self._needless(batch)
             return False
-        manager = self._managers.choose(peer.managers, json.loads(batch.facilities), batch.tries)
+        bound = self._managers.bound(batch)
+        manager = bound or self._managers.choose(peer.managers, json.loads(batch.facilities), batch.tries)
         handle = manager.start(peer, batch, rows)
         failpoints.hit("librarian.consume.before_commit")
 
         def decide(tx: Transaction) -> None:
-            for row in ledger.outgoing_rows(tx.tree.tx, [row.id for row in rows]).values():
+            for row in ledger.of_batch(tx.tree.tx, batch.id):  # which the manager may have cut
                 if leads_on(State(row.state), Event.START):
                     ledger.move_outgoing(tx.tree, row, Event.START)
             values = {"state": ledger.SENT, "manager": manager.name, "handle": json.dumps(handle)}
@@ -226,6 +230,13 @@ class Outbox:
 
         self._site.decisions.run(decide)
         return True
+
+    def _needless(self, batch: Record) -> None:
+        """Nothing of a batch is left to be sent."""
+        bound = self._managers.bound(batch)
+        if bound is not None:
+            bound.stop(batch)
+        self._site.decisions.run(lambda tx: ledger.set_batch(tx.tree.tx, batch.id, tx.tree.now, state=ledger.DONE))
 
     def _drop_removed(self, peer: PeerInfo, rows: list[Record]) -> list[Record]:
         """Cancel the transfers of files that are gone."""
@@ -241,13 +252,14 @@ class Outbox:
         self._peers.call(peer, "checkin_update", tuple(row.remote_id for row in rows), int(State.CANCELLED), why)
         self._move(rows, Event.CANCEL, why)
 
-    def _put_off(self, batch: Record, why: str) -> None:
-        """Try a batch again later; after too many tries it has failed."""
+    def _put_off(self, batch: Record, why: str, failed: bool = True, **more: Any) -> None:
+        """Try a batch again later; where a try has `failed`, later each time, and with the next manager."""
 
         def decide(tx: Transaction) -> None:
-            tries = batch.tries + 1
-            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(tries, 16))
+            tries = batch.tries + failed
+            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(tries, 16)) if failed else FIRST_PAUSE
             values: dict[str, Any] = {"tries": tries, "state": ledger.WAITING, "not_before": tx.tree.now + pause}
+            values |= more
             ledger.set_batch(tx.tree.tx, batch.id, tx.tree.now, **values)
 
         self._site.decisions.run(decide)
@@ -264,6 +276,9 @@ class Outbox:
     def _check(self, peer: PeerInfo, batch: Record) -> bool:
         with self._site.database.read() as connection:
             rows = [row for row in ledger.of_batch(connection, batch.id) if State(row.state) is State.ONGOING]
+        if not rows:
+            self._needless(batch)
+            return True
         statuses = self._managers.named(batch.manager).poll(batch, rows)
         arrived = [row for row in rows if statuses[row.id].done]
         failed = [row for row in rows if statuses[row.id].error]
@@ -289,7 +304,7 @@ class Outbox:
         why = statuses[rows[0].id].error
         if batch.tries + 1 < MAX_TRIES:
             log.warning("%d of a batch for librarian %s failed: %s", len(rows), peer.name, why)
-            self._put_off(batch, why)
+            self._put_off(batch, why, handle="{}")
             return
         log.error("%d of a batch for librarian %s failed for good: %s", len(rows), peer.name, why)
         self._peers.call(peer, "checkin_update", tuple(row.remote_id for row in rows), int(State.FAILED), why[:500])
@@ -354,28 +369,3 @@ class Outbox:
             if event is Event.FAIL:
                 why = f"librarian {peer.name} could not take {row.path}: {error}"
                 tx.on_commit(lambda: self._site.trouble("warning", "transfer", why))
-
-
-def _place(answer: object) -> Place | GogglesError:
-    if isinstance(answer, tuple) and len(answer) == 3 and all(isinstance(part, str) for part in answer):
-        return faults.from_tuple(*answer)
-    try:
-        place = Place.from_wire(answer)  # type: ignore[arg-type]  # whatever came; it is looked at below
-        if len(place.id) == 32 and len(place.place) < 4096:
-            return place
-    except (TypeError, ValueError):
-        pass
-    return Unavailable("the answer makes no sense")
-
-
-def _facilities(reception: Reception) -> str:
-    """The ways to the storage, with its address for our own data plane."""
-    try:
-        known = json.loads(reception.facilities)
-    except ValueError as error:
-        raise Conflict(f"what storage {reception.store} says of itself makes no sense") from error
-    if not isinstance(known, dict) or not all(isinstance(each, dict) for each in known.values()):
-        raise Conflict(f"what storage {reception.store} says of itself makes no sense")
-    if "goggles" in known:
-        known["goggles"] |= {"host": reception.host, "port": reception.port}
-    return json.dumps(known)

@@ -13,14 +13,12 @@ from typing import Any
 
 from goggles.contracts import orders
 from goggles.contracts.orders import PushOrder
-from goggles.errors import GogglesError, ProtocolError, Unavailable
 from goggles.librarian.ledger import Record
 from goggles.librarian.managers.base import Facility, Status
+from goggles.librarian.managers.steps import begin, holders, joined
 from goggles.librarian.peers import PeerInfo, Peers
 from goggles.nameserver.roster import Node
 from goggles.nameserver.site import Site
-from goggles.nameserver.states import NodeState
-from goggles.wire import faults
 
 SILENCE = 20.0  # seconds without report or sign of life until a storage is asked again
 
@@ -64,8 +62,8 @@ class PushManager:
 
     def start(self, peer: PeerInfo, batch: Record, rows: Sequence[Record]) -> dict[str, Any]:
         facility = json.loads(batch.facilities)[self.name]
-        senders = self._senders(rows)
-        tickets = self._begin(peer, [(row, senders[row.id]) for row in rows])
+        senders = {key: self._site.chance.choice(nodes) for key, nodes in holders(self._site, rows).items()}
+        tickets = begin(self._site, self._peers, peer, [(row, senders[row.id]) for row in rows])
         self._reports.forget([row.id for row in rows])
         with self._site.decisions.lock:
             for row in rows:
@@ -90,26 +88,8 @@ class PushManager:
             return Status()
         return Status(error="the storage that sent it has not said how it ended")
 
-    def _senders(self, rows: Sequence[Record]) -> dict[str, Node]:
-        """For each transfer a storage that is up and holds the file."""
-        with self._site.look() as tree:
-            holders = tree.instances_of([row.entry_id for row in rows])
-        found: dict[str, Node] = {}
-        for row in rows:
-            nodes = [self._site.roster.get(holder) for holder in holders.get(row.entry_id, [])]
-            up = [node for node in nodes if node.state is NodeState.ACTIVE]
-            if not up:
-                raise Unavailable(f"no storage that is up holds {row.path}", "it is sent when one is back")
-            found[row.id] = self._site.chance.choice(up)
-        return found
-
-    def _begin(self, peer: PeerInfo, items: Sequence[tuple[Record, Node]]) -> dict[str, Any]:
-        """Tell the destination that it begins; for each transfer what its sender needs, or an error."""
-        asked = tuple((row.remote_id, self._site.storage_uri(node)) for row, node in items)
-        answers = self._peers.call(peer, "open_push", asked)
-        if len(answers) != len(items):
-            raise ProtocolError(f"librarian {peer.name} answered something else than was asked")
-        return {row.id: _ticket(answer) for (row, _), answer in zip(items, answers, strict=True)}
+    def stop(self, batch: Record) -> None:
+        """What was ordered ends by itself."""
 
     def _order(self, row: Record, node: Node, store: str, facility: Facility, grant: bytes) -> None:
         """Lock held."""
@@ -121,18 +101,6 @@ class PushManager:
 
     def _where(self, facility: Facility, place: str) -> tuple[str, int, str]:
         raise NotImplementedError
-
-
-def _ticket(answer: object) -> bytes | GogglesError:
-    if isinstance(answer, bytes):
-        return answer
-    if isinstance(answer, tuple) and len(answer) == 3:
-        return faults.from_tuple(*answer)
-    return ProtocolError("the answer makes no sense")
-
-
-def _joined(root: object, place: str) -> str:
-    return f"{str(root).rstrip('/')}/{place.lstrip('/')}"
 
 
 class GogglesManager(PushManager):
@@ -156,7 +124,7 @@ class LocalManager(PushManager):
         return str(facility.get("root", "")).startswith("/")
 
     def _where(self, facility: Facility, place: str) -> tuple[str, int, str]:
-        return "", 0, _joined(facility["root"], place)
+        return "", 0, joined(facility["root"], place)
 
 
 class RsyncManager(PushManager):
@@ -168,4 +136,4 @@ class RsyncManager(PushManager):
         return bool(facility.get("ssh_host")) and str(facility.get("root", "")).startswith("/")
 
     def _where(self, facility: Facility, place: str) -> tuple[str, int, str]:
-        return str(facility["ssh_host"]), 0, _joined(facility["root"], place)
+        return str(facility["ssh_host"]), 0, joined(facility["root"], place)
