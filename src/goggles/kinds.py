@@ -118,7 +118,7 @@ UUID = Kind("a UUID, as 01234567-89ab-cdef-0123-456789abcdef", lambda text: str(
 def _managers(text: str) -> dict[str, Any]:
     """What the seeds' `asynchronous_transfer_manager_data` holds: JSON, or the name of a file with JSON."""
     try:
-        found: dict[str, Any] = json.loads(text if text.lstrip().startswith("{") else _path(text).read_text("utf-8"))
+        found: Any = json.loads(text if text.lstrip().startswith("{") else _path(text).read_text("utf-8"))
     except OSError as error:
         raise ValueError from error
     globus = found.get("globus", {}) if isinstance(found, dict) else None
@@ -129,7 +129,7 @@ def _managers(text: str) -> dict[str, Any]:
         raise ValueError
     if globus.get("destination_endpoint"):
         UUID.read(globus["destination_endpoint"])
-    return found
+    return dict(found)
 
 
 MANAGERS = Kind(

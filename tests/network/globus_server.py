@@ -139,6 +139,15 @@ class Globus:
     def environment(self) -> dict[str, str]:
         return {"GLOBUS_SDK_SERVICE_URL_TRANSFER": self.url, "GLOBUS_SDK_SERVICE_URL_AUTH": self.url}
 
+    def flags(self, folder: Path, endpoint: str) -> list[str]:
+        """Of a nameserver that logs in as a confidential app."""
+        client, secret = next(iter(self.clients.items()))
+        file = folder / "globus-secret"
+        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+            out.write(secret)
+        flags = ["--globus_enable", "--globus_client_id", client, "--globus_client_secret_file", str(file)]
+        return [*flags, "--globus_local_endpoint_id", endpoint]
+
     def stop(self) -> None:
         self._running = False
         self._http.shutdown()
@@ -194,11 +203,18 @@ class Globus:
                 self._end(task, "FAILED", "ENDPOINT_ERROR")
                 return
             fault = self._one(task, item)
-            if fault in ("FILE_NOT_FOUND", "PERMISSION_DENIED") and task.body.get("skip_source_errors"):
-                task.skipped.append({"error_code": fault, "error_details": "", "is_directory": "", **_paths(item)})
+            if fault.startswith("SOURCE_") and task.body.get("skip_source_errors"):
+                task.skipped.append(
+                    {
+                        "error_code": fault.removeprefix("SOURCE_"),
+                        "error_details": "",
+                        "is_directory": "",
+                        **_paths(item),
+                    }
+                )
             elif fault:
-                task.faults, task.nice = task.faults + 1, fault
-                task.say(fault, is_error=True)
+                task.faults, task.nice = task.faults + 1, fault.removeprefix("SOURCE_")
+                task.say(task.nice, is_error=True)
                 return
             else:
                 task.nice = "OK"
@@ -208,7 +224,7 @@ class Globus:
     def _one(self, task: Task, item: dict[str, Any]) -> str:
         """Copy a file; the code of what went wrong."""
         if self.whims.code:
-            return "*" + self.whims.code if self.whims.code in ("FILE_NOT_FOUND",) else self.whims.code
+            return self.whims.code
         if task.faults < self.whims.faults:
             return "CONNECTION_RESET"
         source = self.collections[task.body["source_endpoint"]].real(item["source_path"])
@@ -216,7 +232,7 @@ class Globus:
         try:
             data = source.read_bytes()
         except FileNotFoundError:
-            return "FILE_NOT_FOUND"
+            return "SOURCE_FILE_NOT_FOUND"
         sent = data
         if self.whims.corrupt > 0 or self.whims.silent_corruption:
             self.whims.corrupt -= 1
@@ -225,7 +241,7 @@ class Globus:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(sent)
         except OSError:
-            return "DESTINATION_DENIED"
+            return "PERMISSION_DENIED"
         good = hashlib.md5(sent).digest() == hashlib.md5(data).digest() or self.whims.silent_corruption
         if task.body.get("verify_checksum") and not good:
             return "VERIFY_CHECKSUM"
@@ -313,6 +329,9 @@ def _submit(globus: Globus, call: _Call) -> tuple[int, Any]:
     body, kind = call.body, call.body["DATA_TYPE"]
     known = globus.submissions.get(body["submission_id"])
     reply = {"DATA_TYPE": f"{kind}_result", "submission_id": body["submission_id"], "request_id": "r", "message": ""}
+    if known and globus.whims.drop_replies > 0:
+        globus.whims.drop_replies -= 1
+        raise ConnectionAbortedError
     if known:
         return 200, {**reply, "code": "Duplicate", "task_id": known}
     if globus.whims.submissions:
@@ -431,7 +450,10 @@ ROUTES: list[tuple[str, str, Callable[[Globus, _Call], tuple[int, Any]]]] = [
 
 def _auth_error(status: int, error: str) -> Refused:
     found = Refused(status, error)
-    found.body = {"error": error, "errors": [{"id": "e", "status": str(status), "code": error.upper(), "detail": error}]}
+    found.body = {
+        "error": error,
+        "errors": [{"id": "e", "status": str(status), "code": error.upper(), "detail": error}],
+    }
     return found
 
 

@@ -215,6 +215,9 @@ class GlobusManager:
         job: Job = json.loads(batch.handle)
         if not job["task"]:
             return _all(rows, "", job)
+        seen = self.progress().get(batch.id)
+        if seen is not None and self._site.clock.monotonic() < seen.next_look:
+            return {row.id: Status() for row in rows}
         try:
             task = self._globus.task(job["task"])
         except NotFound as error:

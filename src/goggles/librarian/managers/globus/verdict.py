@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+SELDOM = 30.0  # seconds between two looks at a task that takes long
 HEALTHY = frozenset({None, "", "OK", "Queued"})
 LACKING = frozenset(  # what does not come by itself
     ("FILE_NOT_FOUND", "IS_A_DIRECTORY", "NOT_A_DIRECTORY", "NO_SPACE_LEFT", "PERMISSION_DENIED", "QUOTA_EXCEEDED")
@@ -32,7 +33,8 @@ PHASES = {"ACTIVE": Phase.GOING, "INACTIVE": Phase.SUSPENDED, "SUCCEEDED": Phase
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a task is.  Sizes are bytes, `rate` is bytes a second, `since` monotonic seconds of the last progress."""
+    """How far a task is.  Sizes are bytes, `rate` is bytes a second.  Monotonic seconds: `first` and `last` look, and
+    `since` when there is no progress."""
 
     task: str
     peer: str
@@ -43,12 +45,19 @@ class Progress:
     rate: float
     faults: int
     trouble: str  # the code of what it is in trouble with; '' where it is well
+    first: float
+    last: float
     since: float
 
     @property
     def lacking(self) -> bool:
         """Whether it waits for something that does not come by itself."""
         return self.trouble in LACKING
+
+    @property
+    def next_look(self) -> float:
+        """When it is worth asking again: soon for a young task, seldom for one that takes long."""
+        return self.last + min(SELDOM, (self.last - self.first) / 10)
 
 
 def progress(task: Mapping[str, Any], peer: str, before: Progress | None, now: float) -> Progress:
@@ -66,6 +75,8 @@ def progress(task: Mapping[str, Any], peer: str, before: Progress | None, now: f
         rate=float(task.get("effective_bytes_per_second") or 0),
         faults=int(task.get("faults") or 0),
         trouble="" if nice in HEALTHY else str(nice),
+        first=now if before is None else before.first,
+        last=now,
         since=now if before is None or moved or nice in HEALTHY else before.since,
     )
 
