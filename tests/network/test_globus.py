@@ -289,11 +289,11 @@ def test_transfers_are_disabled_and_enabled_while_a_task_runs(place: Place) -> N
     files = place.put("/switched", 1)
     place.send()
     wait_until("a task", lambda: len(place.tasks(files)) == 1, 30)
-    place.network.admin("source", "set_librarian_enabled", "central", False)
+    place.network.admin("source", "set_librarian_transfer", "central", False)
     place.globus.whims = Whims()
     wait_until("its end at Globus", lambda: place.tasks(files)[0].status == "SUCCEEDED", 30)
     assert not place.exist(files)
-    place.network.admin("source", "set_librarian_enabled", "central", True)
+    place.network.admin("source", "set_librarian_transfer", "central", True)
     place.check(files)
     assert len(place.tasks(files)) == 1
 
@@ -322,18 +322,14 @@ def test_a_missing_file_holds_up_no_other_and_is_sent_when_it_is_back(place: Pla
 
 def test_what_arrived_of_a_failed_task_is_kept(place: Place) -> None:
     place.globus.whims = Whims(fail_after=1)
-    place.network["source"].storages["bob"].stop()
-    place.network["source"].wait_active(["alice"])
-    files = place.put("/partly", 4)
+    files = place.put("/partly", 8)
     place.send()
-    wait_until("a failure", lambda: any(t.status == "FAILED" for t in place.tasks(files)), 30)
+    wait_until("a failure", lambda: any(task.status == "FAILED" for task in place.tasks(files)), 30)
     place.globus.whims = Whims()
     place.hurried_until("everything there", lambda: place.exist(files))
     place.check(files)
     counts = Counter(item["source_path"] for task in place.tasks(files) for item in task.body["DATA"])
-    assert min(counts.values()) == 1, "what had arrived was sent again"
-    place.network["source"].start_storage("bob", ["--globus_endpoint", place.bob, "--globus_available", "no"])
-    place.network["source"].wait_active(["alice", "bob"])
+    assert set(counts.values()) == {1, 2}, "what had arrived was sent again"
 
 
 def test_a_task_that_somebody_cancels_is_submitted_anew(place: Place) -> None:

@@ -18,6 +18,7 @@ from globus_sdk import (
     ClientCredentialsAuthorizer,
     ConfidentialAppAuthClient,
     GlobusAPIError,
+    GlobusError,
     NativeAppAuthClient,
     OAuthRefreshTokenResponse,
     RefreshTokenAuthorizer,
@@ -25,7 +26,7 @@ from globus_sdk import (
 )
 from globus_sdk.authorizers import GlobusAuthorizer
 
-from goggles.errors import PermissionDenied, SettingsError
+from goggles.errors import PermissionDenied, SettingsError, Unavailable
 from goggles.settings import NameserverSettings
 
 SERVER = TransferClient.resource_server
@@ -123,6 +124,8 @@ class Login:
             raise PermissionDenied(
                 f"Globus does not take this code: {error.code}", f"codes hold for minutes: run {LOGIN} again"
             ) from error
+        except GlobusError as error:
+            raise Unavailable(f"Globus could not be reached ({type(error).__name__})", f"run {LOGIN} again") from error
         except KeyError as error:
             raise PermissionDenied(
                 "Globus gave no refresh token for its transfers", "is the app registered as a native app?"
