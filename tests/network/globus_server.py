@@ -469,7 +469,8 @@ def token(globus: Globus, form: dict[str, str], authorization: str) -> Any:
     if form["grant_type"] == "refresh_token":
         if form["refresh_token"] not in globus.refresh:
             raise _auth_error(400, "invalid_grant")
-        return globus.issue(*globus.refresh[form["refresh_token"]])
+        made = globus.issue(*globus.refresh[form["refresh_token"]])
+        return {"refresh_token": form["refresh_token"], **made}  # the same again
     client, challenge, scopes = globus.codes.pop(form["code"], ("", "", ""))
     proof = base64.urlsafe_b64encode(hashlib.sha256(form["code_verifier"].encode()).digest()).decode().rstrip("=")
     if client != form["client_id"] or challenge != proof:

@@ -143,7 +143,7 @@ class Globus:
             try:
                 return ask(self._connected())
             except GlobusAPIError as error:
-                if not self._widened(error):
+                if not self._is_curable(error):
                     raise
                 return ask(self._connected())
         except GlobusError as error:
@@ -162,6 +162,13 @@ class Globus:
     def _forget(self) -> None:
         with self._lock:
             self._client = None
+
+    def _is_curable(self, error: GlobusAPIError) -> bool:
+        """Whether the same call may go well with a new login: the SDK renews a token on its first try only."""
+        if error.http_status == 401 and not isinstance(error, AuthAPIError):
+            self._forget()
+            return True
+        return self._widened(error)
 
     def _widened(self, error: GlobusAPIError) -> bool:
         """A confidential app gives the consents that it is asked for to itself."""
