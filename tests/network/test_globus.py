@@ -76,6 +76,15 @@ class Place:
         finally:
             database.close()
 
+    def batches(self, state: str) -> list:
+        database = Database.open(self.network["source"].database)
+        try:
+            with database.read() as connection:
+                queue = peering.send_queue
+                return list(connection.execute(select(queue).where(queue.c.state == state)).all())
+        finally:
+            database.close()
+
     def hurry(self) -> None:
         """Whatever is put off is due now."""
         database = Database.open(self.network["source"].database)
@@ -196,7 +205,7 @@ def test_too_many_tasks_mean_waiting_and_not_failing(place: Place) -> None:
     place.send()
     log = place.network["source"].folder / "nameserver.log"
     wait_until("a refusal", lambda: "as many tasks of this identity as it takes" in log.read_text(), 30)
-    place.hurry()
+    assert {row.tries for row in place.batches("waiting")} == {0}, "waiting was taken for a failure"
     place.globus.whims = Whims()
     place.hurried_until("everything there", lambda: place.exist(files))
     assert len(place.tasks(files)) <= 2
@@ -353,6 +362,33 @@ def test_a_task_that_gets_nowhere_is_cancelled_and_told(place: Place) -> None:
     assert "gets nowhere: QUOTA_EXCEEDED" in place.troubles()
     place.globus.whims = Whims()
     place.hurried_until("everything there", lambda: place.exist(files))
+
+
+def test_a_task_that_nobody_waits_for_is_cancelled(place: Place) -> None:
+    place.globus.whims = Whims(hold=True)
+    files = place.put("/needless", 1)
+    place.send()
+    wait_until("a task under way", lambda: len(place.tasks(files)) == 1 and bool(place.batches("sent")), 30)
+    database = Database.open(place.network["source"].database)
+    with database.write() as connection:
+        theirs = update(peering.outgoing).where(peering.outgoing.c.path == next(iter(files)))
+        connection.execute(theirs.values(state=int(State.CANCELLED)))
+    database.close()
+    wait_until("its end", lambda: place.tasks(files)[0].status == "FAILED", 30)
+    assert place.tasks(files)[0].events[0]["code"] == "CANCELED"
+
+
+def test_globus_may_write_to_the_places_for_arrivals(place: Place) -> None:
+    place.globus.whims = Whims(hold=True)
+    files = place.put("/rights", 1)
+    place.send()
+    wait_until("a task", lambda: len(place.tasks(files)) == 1, 30)
+    (item,) = place.tasks(files)[0].body["DATA"]
+    folder = place.globus.collections[place.carol].real(item["destination_path"]).parent
+    assert folder.stat().st_uid == os.getuid() and folder.stat().st_mode & 0o700 == 0o700
+    assert not any(folder.iterdir()), "something is there that Globus would have to overwrite"
+    place.globus.whims = Whims()
+    place.check(files)
 
 
 # --- death at each step ----------------------------------------------------------------------

@@ -16,7 +16,7 @@ from typing import Any
 
 from goggles import failpoints
 from goggles.contracts.peering import Place, Reception, State
-from goggles.errors import Conflict, GogglesError, HaveIt, NoSpace, NotFound, Overloaded
+from goggles.errors import Conflict, GogglesError, HaveIt, NoSpace, NotFound, Overloaded, Stale
 from goggles.librarian import ledger
 from goggles.librarian.ledger import Record
 from goggles.librarian.managers import Managers, Status
@@ -201,6 +201,8 @@ class Outbox:
         for batch in found:
             try:
                 begun += self._start(peer, batch)
+            except Stale as error:  # somebody else has it
+                log.info("a batch for librarian %s: %s", peer.name, error)
             except Overloaded as error:  # by no fault of the way that was chosen
                 log.info("a batch for librarian %s has to wait: %s", peer.name, error)
                 self._put_off(batch, str(error), failed=False)

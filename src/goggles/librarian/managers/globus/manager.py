@@ -45,6 +45,7 @@ from goggles.settings import NameserverSettings
 
 log = logging.getLogger(__name__)
 PLACE = re.compile(r"\.goggles/incoming/[0-9a-f]{32}/data")
+NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9 _-]")
 MARGIN = 3_600.0  # seconds behind its deadline after which a task that Globus does not know is surely over
 UNTOLD = "it was not submitted to Globus"
 Job = dict[str, Any]
@@ -142,7 +143,7 @@ class GlobusManager:
             "source": source,
             "destination": facility["destination_endpoint"],
             "submission": self._globus.submission_id() if good else "",
-            "label": f"goggles {self._site.name} to {peer.name} {batch.id}"[:128],
+            "label": NOT_IN_LABELS.sub("-", f"goggles {self._site.name} to {peer.name} {batch.id}")[:128],
             "deadline": self._deadline(),
             "items": {row.id: self._item(row, chosen[row.id], facility["root"]) for row in good},
             "refused": {row.id: str(tickets[row.id]) for row in taken if row not in good},
