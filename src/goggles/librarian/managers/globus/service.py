@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from globus_sdk import (
     TransferClient,
     TransferData,
 )
+from globus_sdk.transport import RequestsTransport
 
 from goggles.errors import BadRequest, GogglesError, NotFound, Overloaded, PermissionDenied, Unavailable
 from goggles.librarian.managers.globus.credentials import ALL, LOGIN, Credentials
@@ -29,6 +31,8 @@ from goggles.librarian.managers.globus.credentials import ALL, LOGIN, Credential
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 PENDING = "status:ACTIVE,INACTIVE"
+TIMEOUT = 20.0  # seconds for one answer; the SDK asks several times
+SILENT = 20.0  # seconds for which a service that was not there is not asked again, for others wait meanwhile
 EVENTS = 50  # the newest of a task that are looked at
 COLLECTION = re.compile(r"/scopes/([0-9a-fA-F-]{36})/data_access")
 
@@ -41,6 +45,7 @@ class Globus:
         self._lock = threading.Lock()
         self._client: TransferClient | None = None  # guarded by _lock
         self._scopes = [ALL]  # guarded by _lock
+        self._silent = 0.0  # monotonic seconds until which it is not asked
 
     # --- tasks -----------------------------------------------------------------------------
 
@@ -134,11 +139,14 @@ class Globus:
     def log_in(self) -> None:
         """Log in anew; raises what is wrong."""
         self._forget()
+        self._silent = 0.0
         self._call("log in", lambda client: client.get_submission_id())
 
     # --- calling ---------------------------------------------------------------------------
 
     def _call(self, what: str, ask: Callable[[TransferClient], T]) -> T:
+        if time.monotonic() < self._silent:
+            raise Unavailable("Globus could not be reached a moment ago", "it is tried again")
         try:
             try:
                 return ask(self._connected())
@@ -149,6 +157,8 @@ class Globus:
         except GlobusError as error:
             if isinstance(error, AuthAPIError) or getattr(error, "http_status", 0) == 401:
                 self._forget()  # what is in the file next time may be better
+            if isinstance(error, NetworkError):
+                self._silent = time.monotonic() + SILENT
             raise explained(error, what, self._credentials.native) from error
         except ValueError as error:
             raise Unavailable(f"Globus could not be asked to {what}: its answer makes no sense") from error
@@ -156,7 +166,8 @@ class Globus:
     def _connected(self) -> TransferClient:
         with self._lock:
             if self._client is None:
-                self._client = TransferClient(authorizer=self._credentials.authorizer(self._scopes))
+                authorizer = self._credentials.authorizer(self._scopes)
+                self._client = TransferClient(authorizer=authorizer, transport=RequestsTransport(http_timeout=TIMEOUT))
             return self._client
 
     def _forget(self) -> None:
