@@ -17,6 +17,7 @@ from tests.network.globus_server import Collection, Globus, Refused, Task, Whims
 
 from goggles.contracts.peering import State
 from goggles.errors import GogglesError
+from goggles.librarian.states import LIVE
 from goggles.meta import peering
 from goggles.meta.database import Database
 from goggles.testing.cluster import wait_until
@@ -418,7 +419,7 @@ def test_there_is_one_task_for_each_batch_where_the_sender_dies_at(place: Place,
     place.check(files)
     counts = Counter(item["source_path"] for task in place.tasks(files) for item in task.body["DATA"])
     assert set(counts.values()) == {1} and len(counts) == 4, "a file was in two tasks"
-    wait_until("the source knows", lambda: _states(place) <= {State.COMPLETED, State.FAILED}, 30)
+    wait_until("the source knows", lambda: not _states(place) & LIVE, 30)
 
 
 def _try_to_send(place: Place) -> None:
