@@ -11,119 +11,35 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import re
 import tomllib
-import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from goggles.errors import SettingsError
+from goggles.kinds import (
+    LINES,
+    MANAGERS,
+    PATH,
+    PATHS,
+    PORT,
+    RATE,
+    SIZE,
+    SWITCH,
+    TEXT,
+    UUID,
+    WEB,
+    Kind,
+    choice,
+    count,
+    seconds,
+)
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 LEVELS = ("debug", "info", "warning", "error", "critical")
-_UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?b)?", re.IGNORECASE | re.ASCII)
-_WHOLE = re.compile(r"[+-]?\d{1,30}", re.ASCII)
-_YES_NO = {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "off": False, "0": False}
-_NO_FILES: Mapping[str, object] = {}
-
-
-# --- kinds of values -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """How a value is written.  `read` takes text and raises ValueError; `natives` are its types in a settings file."""
-
-    shape: str  # completes "... is not"
-    read: Callable[[str], Any]
-    natives: tuple[type, ...] = (str,)
-
-    def from_file(self, value: object) -> Any:
-        """The value of a key, which must have one of the types that this kind has in TOML and JSON."""
-        if type(value) not in self.natives:
-            raise ValueError
-        return self.read("\n".join(map(str, value)) if isinstance(value, list) else str(value))
-
-
-def _text(text: str) -> str:
-    if not text or any(char < " " or char == "\x7f" for char in text):
-        raise ValueError
-    return text
-
-
-def _path(text: str) -> Path:
-    try:
-        return Path(_text(text)).expanduser()
-    except RuntimeError as error:  # ~nobody-of-this-name
-        raise ValueError from error
-
-
-def _between(number: Any, least: float, most: float) -> Any:
-    if not least <= number <= most:
-        raise ValueError
-    return number
-
-
-def _whole(text: str) -> int:
-    if not _WHOLE.fullmatch(text.strip()):
-        raise ValueError
-    return int(text)
-
-
-def size(text: str) -> int:
-    """Bytes in `1048576`, `1MiB`, `10G`, `2T`, `1.5g` (powers of 1,024) or `5MB` (powers of 1,000); else ValueError."""
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise ValueError
-    number, unit, suffix = match.groups()
-    factor = (1000 if unit and (suffix or "").lower() == "b" else 1024) ** _UNITS[unit.lower()]
-    return int(float(number) * factor) if "." in number else int(number) * factor
-
-
-def _yes_no(text: str) -> bool:
-    if text.lower() not in _YES_NO:
-        raise ValueError
-    return _YES_NO[text.lower()]
-
-
-def _web(text: str) -> str:
-    parts = urllib.parse.urlsplit(_text(text))
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError
-    return text
-
-
-def count(least: int, most: int) -> Kind:
-    """A whole number between two bounds."""
-    return Kind(f"a whole number from {least} to {most}", lambda text: _between(_whole(text), least, most), (int,))
-
-
-def seconds(least: float = 0.0, most: float = 1e9) -> Kind:
-    """A time span."""
-    shape = f"a number of seconds, at least {least:g}"
-    return Kind(shape, lambda text: _between(float(text), least, most), (int, float))
-
-
-def choice(*words: str) -> Kind:
-    """One of a few words."""
-    return Kind("one of " + ", ".join(words), lambda text: words[words.index(text.lower())])
-
-
-TEXT = Kind("text without control characters", _text)
-PATH = Kind("a path", _path)
-PORT = count(0, 65_535)
-SIZE = Kind(
-    "a size in bytes from 1 up, as 1048576, 1MiB, 10G or 2T", lambda t: _between(size(t), 1, 1 << 60), (int, str)
-)
-WEB = Kind("an address that begins with http:// or https://", _web)
 OFF = Path("off")
-RATE = Kind("bytes a second, as 500K or 10M; 0: no limit", lambda t: _between(size(t), 0, 1 << 50), (int, str))
-SWITCH = Kind("yes or no", _yes_no, (bool,))
-LINES = Kind("a list of texts", lambda text: tuple(text.split("\n")), (list,))
-PATHS = Kind("paths with : between them", lambda text: tuple(Path(part) for part in text.split(":") if part))
+_NO_FILES: Mapping[str, object] = {}
 
 
 # --- the table -------------------------------------------------------------------------------
@@ -205,7 +121,35 @@ class _Server(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NameserverSettings(_Server):
+class _Globus:
+    """How a librarian uses Globus; the names are those of the existing librarians."""
+
+    globus_enable: bool = _setting("use Globus as a transfer manager", SWITCH, False)
+    globus_client_id: str = _setting("UUID of the application that is registered with Globus", UUID, "")
+    globus_client_native_app: bool = _setting(
+        "it is a native app (librarian globus-login logs a person in); no: a confidential app with a secret",
+        SWITCH,
+        False,
+    )
+    globus_client_secret_file: Path | None = _setting(
+        "file with its secret, or with the refresh token that librarian globus-login writes; mode 600", PATH, None
+    )
+    globus_local_endpoint_id: str = _setting(
+        "UUID of the Globus collection for storages that name none with --globus_endpoint", UUID, ""
+    )
+    globus_max_tasks: int = _setting(
+        "tasks of this identity that Globus may have at the same time, whoever submitted them", count(1, 100), 100
+    )
+    globus_deadline: float = _setting("seconds after which Globus gives up a task", seconds(60), 259_200.0)
+    globus_patience: float = _setting(
+        "seconds without progress after which a task is cancelled that a file or a right is missing for",
+        seconds(),
+        1_800.0,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NameserverSettings(_Globus, _Server):
     """Settings of vg-nameserver."""
 
     program: ClassVar[str] = "nameserver"
@@ -264,6 +208,12 @@ class StorageSettings(_Server, _Caller):
     ssh_root: str = _setting("where ssh users find the folder --rootpath (as a rule at its own path)", TEXT, "")
     ssh_command: str = _setting("program that rsync reaches other sites with, and its options", TEXT, "ssh")
     shared_root: str = _setting("where other sites see the folder --rootpath in a shared file system", TEXT, "")
+    globus_endpoint: str = _setting("UUID of the Globus collection in which --rootpath lies", UUID, "")
+    globus_root: str = _setting("where that collection shows --rootpath (as a rule at its own path)", TEXT, "")
+    globus_available: bool = _setting("whether other sites may send here with Globus", SWITCH, True)
+    asynchronous_transfer_manager_data: dict[str, Any] | None = _setting(
+        "the same as JSON or a JSON file, as existing librarians have it; the flags are stronger", MANAGERS, None
+    )
     push_local: tuple[Path, ...] = _setting("folders of other sites that files may be copied into, A:B:...", PATHS, ())
 
     @classmethod

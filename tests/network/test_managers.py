@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.network.globus_server import Collection, Globus
 
 from goggles.testing.cluster import free_port, wait_until
 from goggles.testing.network import PASSWORD, Network
 
-MANAGERS = ("goggles", "local", "rsync")
+MANAGERS = ("goggles", "local", "rsync", "globus")
 ODD = ("plain", " two  spaces ", "-rf", "*?[x]", "$(touch x);`touch y`", "ü💾", "a'b\"c", "n" * 255, "back\\slash")
 
 
@@ -48,11 +50,17 @@ class Sshd:
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     folder = tmp_path_factory.mktemp("managers")
     sshd = Sshd(folder / "ssh")
+    here, there = str(uuid.uuid4()), str(uuid.uuid4())
+    globus = Globus({here: Collection(Path("/")), there: Collection(folder / "sites" / "central" / "storages")})
+    flags = globus.flags(folder, here)
     try:
-        with Network(folder / "sites", {"source": ("alice",), "central": ("carol",)}) as network:
+        names = {"source": ("alice",), "central": ("carol",)}
+        with Network(folder / "sites", names, flags, globus.environment) as network:
             root = str(network["central"].root("carol"))
             network["central"].storages["carol"].stop()
-            network["central"].start_storage("carol", ["--shared_root", root, "--ssh_host", "central-store"])
+            ways = ["--shared_root", root, "--ssh_host", "central-store"]
+            ways += ["--globus_endpoint", there, "--globus_root", "/carol"]
+            network["central"].start_storage("carol", ways)
             network["source"].storages["alice"].stop()
             network["source"].start_storage("alice", ["--push_local", root, "--ssh_command", sshd.command])
             for site in network.sites.values():
@@ -61,6 +69,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
             yield network
     finally:
         sshd.stop()
+        globus.stop()
 
 
 def use(network: Network, *managers: str) -> None:

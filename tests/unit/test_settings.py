@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from goggles.errors import SettingsError
+from goggles.kinds import size
 from goggles.settings import (
     PROGRAMS,
     ClientSettings,
@@ -15,7 +16,6 @@ from goggles.settings import (
     StorageSettings,
     options,
     resolve,
-    size,
 )
 
 NEEDED = {"ca_cert": "ca", "certfile": "crt", "keyfile": "key"}

@@ -19,10 +19,9 @@ from typing import Literal, NoReturn, overload
 
 from goggles import log
 from goggles.errors import GogglesError, InternalError, SettingsError
+from goggles.kinds import LINES, SWITCH
 from goggles.settings import (
-    LINES,
     PROGRAMS,
-    SWITCH,
     BackgroundSettings,
     ClientSettings,
     NameserverSettings,

@@ -22,13 +22,19 @@ from goggles.errors import GogglesError
 from goggles.exceptions import LibrarianPartialError
 
 PROGRAM = "librarian"
+LOGIN = "globus-login"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == [LOGIN]:
+        from goggles.cli import globus_login  # talks to Globus, not to a librarian
+
+        return globus_login.main(words[1:])
 
     def program() -> int:
-        options = parser().parse_args(argv)
+        options = parser().parse_args(words)
         log.setup("warning", None, "text", PROGRAM, tracebacks=False)
         try:
             return _finish(_reply(options), options.json)

@@ -31,7 +31,7 @@ from goggles.errors import (
 )
 from goggles.librarian import ledger
 from goggles.librarian.ledger import Record
-from goggles.librarian.offers import check_offer
+from goggles.librarian.offers import check_offer, offered
 from goggles.librarian.peers import PeerInfo, Peers
 from goggles.librarian.states import LIVE, Event, leads_on
 from goggles.nameserver.decisions import Transaction
@@ -83,7 +83,7 @@ class Inbox:
         answers = self._site.decisions.run(lambda tx: self._answer(tx, source, offers, node))
         self._make_places(node, answers.places)
         return Reception(
-            node.name, node.address.host, node.address.port, node.facilities, node.free, tuple(answers.values)
+            node.name, node.address.host, node.address.port, offered(node.facilities), node.free, tuple(answers.values)
         )
 
     def _choose(self, tx: Transaction, source: PeerInfo, offers: Sequence[Offer]) -> Node:

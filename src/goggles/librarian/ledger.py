@@ -134,6 +134,18 @@ def batches(connection: Connection, state: str, peer: int, now: float, limit: in
     return list(connection.execute(query.order_by(Q.priority.desc(), Q.created_at).limit(limit)).all())
 
 
+def batch(connection: Connection, number: str) -> Record | None:
+    """A batch as it is now."""
+    return connection.execute(select(send_queue).where(Q.id == number)).first()
+
+
+def cut_batch(connection: Connection, batch: Record, rows: Sequence[Record], now: float) -> None:
+    """Put these transfers of a batch into one of their own, that waits."""
+    made = add_batch(connection, batch.peer_id, batch.store, batch.facilities, batch.priority, now)
+    set_batch(connection, made, now, tries=batch.tries)
+    connection.execute(update(outgoing).where(O.id.in_([row.id for row in rows])).values(batch_id=made))
+
+
 def in_flight(connection: Connection, peer: int) -> int:
     query = select(func.count()).select_from(send_queue).where(Q.state == SENT, Q.peer_id == peer)
     return int(connection.execute(query).scalar() or 0)

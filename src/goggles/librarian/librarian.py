@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
+from goggles.errors import SettingsError
 from goggles.librarian import schedule
 from goggles.librarian.doors import Desks
 from goggles.librarian.evicting import Evicting
@@ -18,7 +19,7 @@ from goggles.librarian.holdingdoors import HoldingDoors, Holdings
 from goggles.librarian.inbox import Inbox
 from goggles.librarian.keeping import Keeping
 from goggles.librarian.keyring import Keyring
-from goggles.librarian.managers import Managers
+from goggles.librarian.managers import Managers, TransferManager
 from goggles.librarian.managers.pushing import GogglesManager, LocalManager, Reports, RsyncManager
 from goggles.librarian.mandc import Mandc
 from goggles.librarian.metrics import Metrics
@@ -55,9 +56,7 @@ class Librarian:
         self.peers = Peers(site, _dialer(settings), Keyring(settings.encryption_key_file))
         inbox = Inbox(site, self.peers)
         inbox.load()
-        makers = (GogglesManager, LocalManager, RsyncManager)
-        managers = Managers([make(site, self.peers, reports, settings.push_rate) for make in makers])
-        outbox = Outbox(site, self.peers, managers, settings.offer_again)
+        outbox = Outbox(site, self.peers, _managers(site, self.peers, reports, settings), settings.offer_again)
         owners = nameserver.owners
         validating = Validating(site, self.peers, owners.verifying)
         evicting = Evicting(site, self.peers, validating)
@@ -92,6 +91,20 @@ class Librarian:
         self.peers.close()  # so that no task waits for an answer
         self.tasks.stop()
         self.troubles.stop()
+
+
+def _managers(site: Site, peers: Peers, reports: Reports, settings: NameserverSettings) -> Managers:
+    makers = (GogglesManager, LocalManager, RsyncManager)
+    found: list[TransferManager] = [make(site, peers, reports, settings.push_rate) for make in makers]
+    if settings.globus_enable:
+        try:
+            from goggles.librarian.managers.globus.manager import GlobusManager  # its library may be missing
+        except ModuleNotFoundError as error:
+            raise SettingsError(
+                "Globus is enabled, and globus-sdk is not installed", "install it: pip install globus-sdk"
+            ) from error
+        found.append(GlobusManager.of(site, peers, settings))
+    return Managers(found)
 
 
 def _plans(settings: NameserverSettings) -> tuple[schedule.Plan, ...]:

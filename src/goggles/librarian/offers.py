@@ -1,6 +1,8 @@
-"""What an offer of a file must be like.  Pure."""
+"""What an offer of a file must be like, and what is offered of a storage in return.  Pure."""
 
 from __future__ import annotations
+
+import json
 
 from goggles import checksums
 from goggles.contracts.peering import Offer
@@ -28,3 +30,8 @@ def check_offer(offer: Offer) -> DfsPath:
     if path == "/":
         raise BadRequest("/ is a directory")
     return path
+
+
+def offered(facilities: str) -> str:
+    """Of what a storage of ours says of itself, that which is for other sites."""
+    return json.dumps({name: how for name, how in json.loads(facilities).items() if how.get("available", True)})

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 
 from goggles import failpoints
 from goggles.contracts.peering import Place, Reception, State
-from goggles.errors import Conflict, GogglesError, HaveIt, NoSpace, NotFound, Unavailable
+from goggles.errors import Conflict, GogglesError, HaveIt, NoSpace, NotFound, Overloaded, Stale, Unavailable
 from goggles.librarian import answers, ledger
 from goggles.librarian.ledger import Record
 from goggles.librarian.managers import Managers, Status
@@ -210,6 +210,11 @@ class Outbox:
         for batch in found:
             try:
                 begun += self._start(peer, batch)
+            except Stale as error:  # somebody else has it
+                log.info("a batch for librarian %s: %s", peer.name, error)
+            except Overloaded as error:  # by no fault of the way that was chosen
+                log.info("a batch for librarian %s has to wait: %s", peer.name, error)
+                self._put_off(batch, str(error), tried=False)
             except GogglesError as error:
                 log.info("a batch for librarian %s has to wait: %s", peer.name, error)
                 self._put_off(batch, str(error), tried=not isinstance(error, Unavailable))
@@ -222,14 +227,15 @@ class Outbox:
             rows = [row for row in ledger.of_batch(connection, batch.id) if State(row.state) in BEFORE_ARRIVAL]
         rows = self._drop_removed(peer, rows)
         if not rows:
-            self._site.decisions.run(lambda tx: ledger.set_batch(tx.tree.tx, batch.id, tx.tree.now, state=ledger.DONE))
+            self._needless(batch)
             return False
-        manager = self._managers.choose(peer.managers, json.loads(batch.facilities), batch.tries)
+        bound = self._managers.bound(batch)
+        manager = bound or self._managers.choose(peer.managers, json.loads(batch.facilities), batch.tries)
         handle = manager.start(peer, batch, rows)
         failpoints.hit("librarian.consume.before_commit")
 
         def decide(tx: Transaction) -> None:
-            for row in ledger.outgoing_rows(tx.tree.tx, [row.id for row in rows]).values():
+            for row in ledger.of_batch(tx.tree.tx, batch.id):  # which the manager may have cut
                 if leads_on(State(row.state), Event.START):
                     ledger.move_outgoing(tx.tree, row, Event.START)
             values = {"state": ledger.SENT, "manager": manager.name, "handle": json.dumps(handle)}
@@ -237,6 +243,13 @@ class Outbox:
 
         self._site.decisions.run(decide)
         return True
+
+    def _needless(self, batch: Record) -> None:
+        """Nothing of a batch is left to be sent."""
+        bound = self._managers.bound(batch)
+        if bound is not None:
+            bound.stop(batch)
+        self._site.decisions.run(lambda tx: ledger.set_batch(tx.tree.tx, batch.id, tx.tree.now, state=ledger.DONE))
 
     def _drop_removed(self, peer: PeerInfo, rows: list[Record]) -> list[Record]:
         """Cancel the transfers of files that are gone."""
@@ -253,13 +266,14 @@ class Outbox:
         self._peers.call(peer, "checkin_update", tuple(row.remote_id for row in rows), int(State.CANCELLED), why)
         self._move(rows, Event.CANCEL, why)
 
-    def _put_off(self, batch: Record, why: str, *, tried: bool = True) -> None:
+    def _put_off(self, batch: Record, why: str, *, tried: bool = True, **more: Any) -> None:
         """Try a batch again later; after too many tries it has failed.  Where somebody was not there, it was no try."""
 
         def decide(tx: Transaction) -> None:
             tries = batch.tries + tried
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(tries, 16)) if tried else FIRST_PAUSE
             values: dict[str, Any] = {"tries": tries, "state": ledger.WAITING, "not_before": tx.tree.now + pause}
+            values |= more
             ledger.set_batch(tx.tree.tx, batch.id, tx.tree.now, **values)
 
         self._site.decisions.run(decide)
@@ -277,6 +291,9 @@ class Outbox:
         with self._site.database.read() as connection:
             rows = [row for row in ledger.of_batch(connection, batch.id) if State(row.state) is State.ONGOING]
         rows = self._drop_removed(peer, rows)
+        if not rows:
+            self._needless(batch)
+            return True
         manager = self._managers.named(batch.manager)
         statuses = manager.poll(batch, rows)
         arrived = [row for row in rows if statuses[row.id].done]
@@ -308,7 +325,7 @@ class Outbox:
             return
         if batch.tries + 1 < MAX_TRIES:
             log.warning("%d of a batch for librarian %s failed: %s", len(rows), peer.name, why)
-            self._put_off(batch, why)
+            self._put_off(batch, why, handle="{}")
             return
         log.error("%d of a batch for librarian %s failed for good: %s", len(rows), peer.name, why)
         self._peers.call(peer, "checkin_update", tuple(row.remote_id for row in rows), int(State.FAILED), why[:500])

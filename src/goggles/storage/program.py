@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from typing import Any
 
 from goggles.clock import Clock, SystemClock
 from goggles.contracts.orders import Order
@@ -149,14 +150,23 @@ def _place(settings: StorageSettings, port: int) -> Place:
     )
 
 
-def facilities_of(settings: StorageSettings) -> dict[str, dict[str, str]]:
-    """How storages of other sites reach the folder, by transfer manager."""
-    found: dict[str, dict[str, str]] = {"goggles": {}}
+def facilities_of(settings: StorageSettings) -> dict[str, dict[str, Any]]:
+    """How storages of other sites reach the folder, by manager; what is not `available` is for our own site."""
+    found: dict[str, dict[str, Any]] = {"goggles": {}, "globus": _globus(settings)}
     if settings.shared_root:
         found["local"] = {"root": settings.shared_root}
     if settings.ssh_host:
         found["rsync"] = {"ssh_host": settings.ssh_host, "root": settings.ssh_root or str(settings.rootpath.resolve())}
     return found
+
+
+def _globus(settings: StorageSettings) -> dict[str, Any]:
+    """Also a storage that names no collection says where its folder is: it may be a source."""
+    known = (settings.asynchronous_transfer_manager_data or {}).get("globus", {})
+    endpoint = settings.globus_endpoint or known.get("destination_endpoint", "")
+    root = settings.globus_root or known.get("root") or str(settings.rootpath.resolve())
+    available = bool(endpoint) and settings.globus_available and known.get("available", True)
+    return {"available": available, "destination_endpoint": endpoint, "root": root}
 
 
 def _check_name(name: str, identity: Identity) -> None:

@@ -16,9 +16,17 @@ PASSWORD = "a password: of {0} for {1}"  # noqa: S105 - of throw-away sites
 class Network:
     """The sites by name, all of which trust each other's CA."""
 
-    def __init__(self, folder: Path, sites: Mapping[str, Sequence[str]], flags: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        sites: Mapping[str, Sequence[str]],
+        flags: Sequence[str] = (),
+        environment: dict[str, str] | None = None,
+    ) -> None:
         self.sites = {
-            name: Cluster(folder / name, storages, nameserver_flags=["--copies", "1", *flags], site=name)
+            name: Cluster(
+                folder / name, storages, nameserver_flags=["--copies", "1", *flags], environment=environment, site=name
+            )
             for name, storages in sites.items()
         }
         for name, site in self.sites.items():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
 from goggles.errors import Unavailable
+from goggles.librarian.ledger import Record
 from goggles.librarian.managers.base import Facility, Status, TransferManager
 
 __all__ = ["Managers", "Status", "TransferManager"]
@@ -21,6 +23,10 @@ class Managers:
         if name not in self._managers:
             raise Unavailable(f"there is no transfer manager {name!r} here", "enable it, or choose others for the peer")
         return self._managers[name]
+
+    def bound(self, batch: Record) -> TransferManager | None:
+        """The manager that alone may go on with a batch, where there is one."""
+        return self.named(batch.manager) if json.loads(batch.handle).get("bound") else None
 
     def choose(self, preference: Sequence[str], facilities: Mapping[str, Facility], tries: int) -> TransferManager:
         """The first in the order of preference that can be used; after each failed try the one behind it."""

@@ -1,7 +1,10 @@
 """What a transfer manager is: it takes a batch, and says of each transfer in it whether it is done or has failed.
 
 Law: `start` may be called again for the same batch, also after a crash in the middle of it, and never sends bytes to
-two places.  `poll` changes nothing.  Neither holds a lock while it speaks to anybody.
+two places.  `poll` changes nothing here.  Neither holds the global lock while it speaks to anybody.
+
+A handle that says `bound` was written before the work began: nobody knows whether it did, so that no other manager may
+have the batch until this one says that it is over.  A manager may cut a batch in its `start`, into another that waits.
 """
 
 from __future__ import annotations
@@ -35,7 +38,8 @@ class TransferManager(Protocol):
         ...
 
     def start(self, peer: PeerInfo, batch: Record, rows: Sequence[Record]) -> dict[str, Any]:
-        """Begin, or go on; what is needed to find the work again, as JSON values.  GogglesError where it can not."""
+        """Begin, or go on; what is needed to find the work again, as JSON values.  GogglesError where it can not;
+        Overloaded where it has to wait, which is no failure."""
         ...
 
     def poll(self, batch: Record, rows: Sequence[Record]) -> dict[str, Status]:
@@ -44,4 +48,8 @@ class TransferManager(Protocol):
 
     def forget(self, transfers: Sequence[str]) -> None:
         """These are not asked for again."""
+        ...
+
+    def stop(self, batch: Record) -> None:
+        """Nobody waits for it any more.  Never raises a GogglesError."""
         ...

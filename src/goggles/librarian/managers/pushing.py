@@ -13,14 +13,12 @@ from typing import Any
 
 from goggles.contracts import orders
 from goggles.contracts.orders import PushOrder
-from goggles.errors import Unavailable
-from goggles.librarian import answers
 from goggles.librarian.ledger import Record
 from goggles.librarian.managers.base import Facility, Status
+from goggles.librarian.managers.steps import begin, holders, joined
 from goggles.librarian.peers import PeerInfo, Peers
 from goggles.nameserver.roster import Node
 from goggles.nameserver.site import Site
-from goggles.nameserver.states import NodeState
 
 SILENCE = 20.0  # seconds without report or sign of life until a storage is asked again
 
@@ -64,8 +62,8 @@ class PushManager:
 
     def start(self, peer: PeerInfo, batch: Record, rows: Sequence[Record]) -> dict[str, Any]:
         facility = json.loads(batch.facilities)[self.name]
-        senders = self._senders(rows)
-        tickets = self._begin(peer, [(row, senders[row.id]) for row in rows])
+        senders = {key: self._site.chance.choice(nodes) for key, nodes in holders(self._site, rows).items()}
+        tickets = begin(self._site, self._peers, peer, [(row, senders[row.id]) for row in rows])
         self._reports.forget([row.id for row in rows])
         with self._site.decisions.lock:
             for row in rows:
@@ -98,24 +96,8 @@ class PushManager:
             for transfer in transfers:
                 self._asked.pop(transfer, None)
 
-    def _senders(self, rows: Sequence[Record]) -> dict[str, Node]:
-        """For each transfer a storage that is up and holds the file."""
-        with self._site.look() as tree:
-            holders = tree.instances_of([row.entry_id for row in rows])
-        found: dict[str, Node] = {}
-        for row in rows:
-            nodes = [self._site.roster.get(holder) for holder in holders.get(row.entry_id, [])]
-            up = [node for node in nodes if node.state is NodeState.ACTIVE]
-            if not up:
-                raise Unavailable(f"no storage that is up holds {row.path}", "it is sent when one is back")
-            found[row.id] = self._site.chance.choice(up)
-        return found
-
-    def _begin(self, peer: PeerInfo, items: Sequence[tuple[Record, Node]]) -> dict[str, Any]:
-        """Tell the destination that it begins; for each transfer what its sender needs, or an error."""
-        asked = tuple((row.remote_id, self._site.storage_uri(node)) for row, node in items)
-        told = answers.items(peer.name, self._peers.call(peer, "open_push", asked), len(items))
-        return {row.id: answers.ticket(answer) for (row, _), answer in zip(items, told, strict=True)}
+    def stop(self, batch: Record) -> None:
+        """What was ordered ends by itself."""
 
     def _order(self, row: Record, node: Node, store: str, facility: Facility, grant: bytes) -> None:
         """Lock held."""
@@ -127,10 +109,6 @@ class PushManager:
 
     def _where(self, facility: Facility, place: str) -> tuple[str, int, str]:
         raise NotImplementedError
-
-
-def _joined(root: object, place: str) -> str:
-    return f"{str(root).rstrip('/')}/{place.lstrip('/')}"
 
 
 class GogglesManager(PushManager):
@@ -154,7 +132,7 @@ class LocalManager(PushManager):
         return str(facility.get("root", "")).startswith("/")
 
     def _where(self, facility: Facility, place: str) -> tuple[str, int, str]:
-        return "", 0, _joined(facility["root"], place)
+        return "", 0, joined(facility["root"], place)
 
 
 class RsyncManager(PushManager):
@@ -166,4 +144,4 @@ class RsyncManager(PushManager):
         return bool(facility.get("ssh_host")) and str(facility.get("root", "")).startswith("/")
 
     def _where(self, facility: Facility, place: str) -> tuple[str, int, str]:
-        return str(facility["ssh_host"]), 0, _joined(facility["root"], place)
+        return str(facility["ssh_host"]), 0, joined(facility["root"], place)
