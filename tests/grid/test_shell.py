@@ -120,10 +120,30 @@ def test_a_slash_at_the_end_means_directories_only(vg: Program) -> None:
 def test_json_is_whole_and_errors_are_json_too(vg: Program) -> None:
     code, out, err = vg("mkdir -p /j", "ls /", "stat /nix", "du", flags=("--json",))
     assert code == 1
-    listing, du = [json.loads(line) for line in out.splitlines()]
+    made, listing, du = [json.loads(line) for line in out.splitlines()]
+    assert made == {"path": "/j", "done": "made"}
     assert "/j" in [entry["path"] for entry in listing]
     assert {info["name"] for info in du["storages"]} == {"alice", "bob", "carol"}
     assert json.loads(err)["code"] == "not_found"
+
+
+def test_each_change_answers_in_json(vg: Program) -> None:
+    code, out, err = vg(
+        *("mkdir /done /done/a /done/b", "put 'my file.txt' /done/f", "mv /done/f /done/a", "cp /done/a/f /done"),
+        *("rm /done/f", "rm -f /done/nothing", "rmdir -r /done"),
+        flags=("--json",),
+    )
+    assert (code, err) == (0, "")
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert [(one["path"], one["done"], one.get("to")) for one in answers if "done" in one] == [
+        ("/done", "made", None),
+        ("/done/a", "made", None),
+        ("/done/b", "made", None),
+        ("/done/f", "moved", "/done/a/f"),
+        ("/done/a/f", "copied", "/done/f"),
+        ("/done/f", "removed", None),
+        ("/done", "removed", None),
+    ]
 
 
 def test_json_of_one_command_is_json_in_all_it_says(vg: Program) -> None:

@@ -17,24 +17,33 @@ class Changing(Base):
     @takes(Argument("path", REMOTE, "+"), flag("-p", help="with the directories above; being there already is fine"))
     def do_mkdir(self, options: Namespace) -> None:
         """Make directories."""
-        self.each(
-            [self.path(word) for word in options.path],
-            lambda path: self.session.mkdir(path, parents=options.p, exist_ok=options.p),
-        )
+
+        def make(path: DfsPath) -> None:
+            self.session.mkdir(path, parents=options.p, exist_ok=options.p)
+            self.show(options, {"path": path, "done": "made"}, "")
+
+        self.each([self.path(word) for word in options.path], make)
 
     @takes(Argument("path", REMOTE, "+"), flag("-r", help="with everything in it, without asking"))
     def do_rmdir(self, options: Namespace) -> None:
         """Remove directories; a full one only after a question, or with -r."""
-        self.each(self.paths(options.path), lambda path: self._rmdir(path, options.r))
 
-    def _rmdir(self, path: DfsPath, recursive: bool) -> None:
+        def remove(path: DfsPath) -> None:
+            done = "removed" if self._rmdir(path, options.r) else "left"
+            self.show(options, {"path": path, "done": done}, "")
+
+        self.each(self.paths(options.path), remove)
+
+    def _rmdir(self, path: DfsPath, recursive: bool) -> bool:
         try:
             self.session.rmdir(path, recursive=recursive)
         except NotEmpty:
             files, directories, _ = self.session.tree_size(path)
             question = f"{path} has {files} files and {directories} directories in it; remove all?"
-            if self.ask(question, "rmdir -r does not ask"):
-                self.session.rmdir(path, recursive=True)
+            if not self.ask(question, "rmdir -r does not ask"):
+                return False
+            self.session.rmdir(path, recursive=True)
+        return True
 
     @takes(
         Argument("path", REMOTE, "+"),
@@ -47,29 +56,45 @@ class Changing(Base):
         def remove(path: DfsPath) -> None:
             if options.f and not self.session.exists(path):
                 return
-            if options.r and self.session.isdir(path):
-                self.session.rmdir(path, recursive=True)
-                return
-            try:
-                self.session.rm(path)
-            except IsADirectory as error:
-                raise IsADirectory(error.message, "rm -r removes directories too") from error
+            self._rm(path, options.r)
+            self.show(options, {"path": path, "done": "removed"}, "")
 
         self.each(self.paths(options.path, none_is_fine=options.f), remove)
+
+    def _rm(self, path: DfsPath, recursive: bool) -> None:
+        if recursive and self.session.isdir(path):
+            self.session.rmdir(path, recursive=True)
+            return
+        try:
+            self.session.rm(path)
+        except IsADirectory as error:
+            raise IsADirectory(error.message, "rm -r removes directories too") from error
 
     @takes(Argument("source", REMOTE, "+"), Argument("target", REMOTE))
     def do_mv(self, options: Namespace) -> None:
         """Rename, or move into a directory."""
         sources = self.paths(options.source)
         self._many_need_a_directory(sources, options.target)
-        self.each(sources, lambda source: self.session.mv(source, self.target(options.target, split(source)[1])))
+
+        def move(source: DfsPath) -> None:
+            target = self.target(options.target, split(source)[1])
+            self.session.mv(source, target)
+            self.show(options, {"path": source, "done": "moved", "to": target}, "")
+
+        self.each(sources, move)
 
     @takes(Argument("source", REMOTE, "+"), Argument("target", REMOTE), flag("-r", help="directories too"))
     def do_cp(self, options: Namespace) -> None:
         """Copy files within the tree (the bytes pass through this host)."""
         sources = self.paths(options.source)
         self._many_need_a_directory(sources, options.target)
-        self.each(sources, lambda source: self._copy(source, self.target(options.target, split(source)[1]), options.r))
+
+        def copy(source: DfsPath) -> None:
+            target = self.target(options.target, split(source)[1])
+            self._copy(source, target, options.r)
+            self.show(options, {"path": source, "done": "copied", "to": target}, "")
+
+        self.each(sources, copy)
 
     def _copy(self, source: DfsPath, target: DfsPath, recursive: bool) -> None:
         if source == target:
@@ -107,16 +132,20 @@ class Changing(Base):
     def do_accept(self, options: Namespace) -> None:
         """Let a storage out of safe mode: the tree is right, what it does not know goes to quarantine there."""
         self.session.accept(options.name)
-        self.note(f"{options.name} checks itself again; see du")
+        self._told(options, "accepted", f"{options.name} checks itself again; see du")
 
     @takes(Argument("name", STORAGE))
     def do_restoretree(self, options: Namespace) -> None:
         """Let a storage out of safe mode: the storage is right, what the tree does not know is taken into it."""
         self.session.restoretree(options.name)
-        self.note(f"{options.name} checks itself again, and its files come into the tree; see du")
+        self._told(options, "restored", f"{options.name} checks itself again, and its files come into the tree; see du")
 
     @takes(Argument("name", STORAGE), flag("--off", help="use it again"))
     def do_drain(self, options: Namespace) -> None:
         """Empty a storage for retirement: its files are copied elsewhere, then removed there."""
         self.session.drain(options.name, not options.off)
-        self.note(f"{options.name} is {'in use again' if options.off else 'being emptied; see du'}")
+        done, text = ("in use", "in use again") if options.off else ("draining", "being emptied; see du")
+        self._told(options, done, f"{options.name} is {text}")
+
+    def _told(self, options: Namespace, done: str, text: str) -> None:
+        self.show(options, {"storage": options.name, "done": done}, text)
