@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from goggles.librarian.receptions import offered
 
 from goggles.errors import SettingsError
+from goggles.librarian.offers import offered
 from goggles.settings import StorageSettings, resolve
 from goggles.storage.program import facilities_of
 
