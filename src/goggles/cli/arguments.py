@@ -15,11 +15,12 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING
 from pathlib import Path
-from typing import Literal, NoReturn, overload
+from typing import Literal, overload
 
 from goggles import log
+from goggles.cli import parsing
 from goggles.errors import GogglesError, InternalError, SettingsError
-from goggles.kinds import LINES, SWITCH
+from goggles.kinds import LINES, PATH, SWITCH
 from goggles.settings import (
     PROGRAMS,
     BackgroundSettings,
@@ -32,7 +33,6 @@ from goggles.settings import (
     options,
     resolve,
 )
-from goggles.version import __version__
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 BROKEN_PIPE = 141  # 128 + SIGPIPE
@@ -81,21 +81,15 @@ def read(cls: type[S], argv: Sequence[str], environ: Mapping[str, str]) -> S:
     return resolve(cls, texts, environ, Path(file) if file else None)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise SettingsError(message, f"{self.prog} --help lists all flags")
-
-
 def parser(cls: type[Settings]) -> argparse.ArgumentParser:
     """An argument parser that leaves all reading of values to the table: each flag given is a text."""
-    made = _Parser(
-        prog=cls.prog,
+    made = parsing.parser(
+        cls.prog,
         description=DESCRIPTIONS[cls.program],
         epilog=EPILOG,
         argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
     )
-    made.add_argument("--version", action="version", version=f"{cls.prog} {__version__}")
+    made.files = {option.name for option in options(cls) if option.kind is PATH}
     made.add_argument("--settings", metavar="FILE", help="settings file")
     for option in options(cls):
         _add(made, option)

@@ -13,8 +13,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from goggles.cli import parsing
 from goggles.cli.arguments import run
 from goggles.clock import SystemClock
 from goggles.errors import AlreadyExists, CertificateError, SettingsError
@@ -39,13 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run("vg-certs", program)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise SettingsError(message, f"{self.prog} --help lists all flags")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="vg-certs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parsing.parser("vg-certs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("certs"), help="where everything is (default: %(default)s)")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     ca = actions.add_parser("ca", help="make the certificate authority")
@@ -69,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_check(actions: argparse._SubParsersAction[_Parser]) -> None:
+def _add_check(actions: argparse._SubParsersAction[parsing.Parser]) -> None:
     check = actions.add_parser("check", help="say why a handshake with a peer would fail")
     check.add_argument("name", nargs="?", default="", help="the peer, as in certs/NAME/NAME.crt")
     check.add_argument("--cert", type=Path, help="its certificate, where it is elsewhere; with --connect: ours")

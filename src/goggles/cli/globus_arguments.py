@@ -7,14 +7,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from goggles import log
+from goggles.cli import parsing
 from goggles.cli.arguments import FILE_VARIABLE, shown_default
-from goggles.errors import SettingsError
 from goggles.kinds import SWITCH
 from goggles.settings import NameserverSettings, options, resolve
-from goggles.version import __version__
 
 NAMES = ("globus_client_id", "globus_client_native_app", "globus_client_secret_file", "globus_local_endpoint_id")
 
@@ -28,17 +27,9 @@ class _Settings(NameserverSettings):
         return dict.fromkeys(("ca_cert", "certfile", "keyfile"), Path())
 
 
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong as a SettingsError."""
-
-    def error(self, message: str) -> NoReturn:
-        raise SettingsError(message, f"{self.prog} --help tells more")
-
-
-def parser(prog: str, description: str, epilog: str) -> Parser:
+def parser(prog: str, description: str, epilog: str) -> parsing.Parser:
     """With the flags of the nameserver that matter for Globus."""
-    made = Parser(prog=prog, description=description, epilog=epilog, allow_abbrev=False)
-    made.add_argument("--version", action="version", version=f"{prog} {__version__}")
+    made = parsing.parser(prog, description=description, epilog=epilog)
     made.add_argument("--settings", metavar="FILE", help="settings file of the nameserver")
     for option in options(NameserverSettings):
         if option.name in NAMES:

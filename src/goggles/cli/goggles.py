@@ -10,10 +10,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from goggles import version
-from goggles.cli import backup
+from goggles.cli import backup, parsing
 from goggles.cli.arguments import run
 from goggles.clock import SystemClock
 from goggles.errors import DatabaseError, SettingsError
@@ -31,14 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run("goggles", program)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise SettingsError(message, f"{self.prog} --help tells more")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="goggles", description="Tools for whoever runs a site.")
-    parser.add_argument("--version", action="version", version=version.__version__)
+    parser = parsing.parser("goggles", description="Tools for whoever runs a site.")
     tools = parser.add_subparsers(required=True, metavar="TOOL")
     restore = tools.add_parser("restoretree", help="make a tree.json from the folders of stopped storages")
     restore.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="the --rootpath of a storage")

@@ -8,12 +8,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, TypeAlias
 
+from goggles.cli import parsing
 from goggles.client.librarian.admin import AdminClient
 from goggles.client.librarian.connections import Connections
-from goggles.errors import SettingsError
-from goggles.version import __version__
 
 CONNECTION = "Which Librarian to talk to; as in ~/.hl_client.cfg."
 
@@ -91,15 +90,9 @@ ENABLED = (
 )
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise SettingsError(message, f"{self.prog} --help tells more")
-
-
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    made = _Parser(prog="librarian", description="Talk to a librarian.", allow_abbrev=False)
-    made.add_argument("-V", "--version", action="version", version=f"librarian {__version__}")
+    made = parsing.parser("librarian", "-V", description="Talk to a librarian.")
     commands = made.add_subparsers(required=True, metavar="COMMAND", dest="command")
     for each in COMMANDS.values():
         _add(commands, each)

@@ -11,12 +11,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from goggles.cli import parsing
 from goggles.cli.arguments import FILE_VARIABLE, need_streams, run
 from goggles.errors import DatabaseError, NotFound, SettingsError
 from goggles.settings import NameserverSettings, resolve
-from goggles.version import __version__
 
 PROGRAM = "librarian-change-transfer-status"
 WAIT = 15.0  # seconds for the nameserver to end a transaction of its own
@@ -37,19 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(PROGRAM, program)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise SettingsError(message, f"{self.prog} --help tells more")
-
-
 def _parser() -> argparse.ArgumentParser:
-    made = _Parser(
-        prog=PROGRAM,
+    made = parsing.parser(
+        PROGRAM,
         description="Change the status of an external librarian, to enable or disable transfers.",
         epilog=f"example: {PROGRAM} --librarian destination_librarian --disable",
-        allow_abbrev=False,
     )
-    made.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     made.add_argument("--librarian", required=True, help="Name of the librarian to change the status of.")
     made.add_argument("--enable", action="store_true", help="Enable the librarian.")
     made.add_argument("--disable", action="store_true", help="Disable the librarian.")
