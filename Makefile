@@ -34,8 +34,16 @@ check: venv  ## form, lint, types, layers
 bench: venv  ## speed, beside the limits of this machine
 	$(PY) bench/run.py
 
+pages: venv  ## the pages that are made from the code: settings, commands, errors, metrics, states, methods
+	PYTHONPATH=src $(PY) -m goggles.cli.reference
+	PYTHONPATH=src $(PY) -m goggles.testing.diagrams
+
+docs: venv requirements-docs.lock  ## all documents as a site, in site/; a link that leads nowhere fails
+	$(PY) -m pip install --disable-pip-version-check --quiet --retries 10 --require-hashes -r requirements-docs.lock
+	$(PY) -m mkdocs build --strict --quiet
+
 clean:  ## remove what the tools and the demo made (certificates, databases, storages stay)
-	rm -rf venv build tmp .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	rm -rf venv build site tmp .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help venv certs demo shell test check bench clean
+.PHONY: help venv certs demo shell test check bench pages docs clean

@@ -50,21 +50,19 @@ def targets(makefile: Path) -> set[str]:
 # --- made from the code ----------------------------------------------------------------------
 
 
-def test_the_page_on_states_is_drawn_from_the_table_of_moves():
-    assert page(HOME / diagrams.PAGE) == diagrams.storage_states()
+@pytest.mark.parametrize("path", diagrams.PAGES, ids=str)
+def test_a_page_that_is_made_from_the_code_is_as_the_code_says(path):
+    assert page(HOME / path) == diagrams.PAGES[path](), "run: make pages"
 
 
-def test_the_page_of_the_commands_is_made_from_their_declarations() -> None:
-    assert page(HOME / diagrams.COMMANDS) == diagrams.commands(), "run: python -m goggles.testing.diagrams"
-
-
-def test_every_state_has_a_meaning_on_the_page():
+def test_every_state_has_a_meaning_on_its_page():
     assert set(diagrams.MEANING) == set(diagrams.TRANSITIONS)
+    assert set(diagrams.TRANSFER_MEANING) == set(diagrams.transfers.TRANSITIONS)
 
 
 def test_the_page_on_the_wire_has_every_method_with_its_roles_and_level():
     text = page(HOME / diagrams.WIRE)
-    assert text == diagrams.with_methods(text), "run: python -m goggles.testing.diagrams"
+    assert text == diagrams.with_methods(text), "run: make pages"
 
 
 @pytest.mark.parametrize("service", diagrams.SERVICES.values(), ids=list(diagrams.SERVICES))

@@ -74,11 +74,13 @@ def command(
     return declare
 
 
-def on_all(name: str, text: str, example: str) -> Callable[[Callable[[Connections, argparse.Namespace], Reply]], Act]:
+def on_all(
+    name: str, text: str, example: str, *options: Option
+) -> Callable[[Callable[[Connections, argparse.Namespace], Reply]], Act]:
     """Declare the function below as a command on all connections."""
 
     def declare(act: Act) -> Act:
-        COMMANDS[name] = Command(name, text, example, (), act, talks=False)
+        COMMANDS[name] = Command(name, text, example, options, act, talks=False)
         return act
 
     return declare

@@ -9,7 +9,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from goggles.cli import librarian  # noqa: F401 - it declares the commands of librarian
 from goggles.cli.arguments import DESCRIPTIONS, EPILOG, shown_default
+from goggles.cli.librarian_grammar import COMMANDS, Command
+from goggles.cli.librarian_grammar import Option as CommandOption
 from goggles.errors import BY_CODE
 from goggles.settings import PROGRAMS, Option, Settings, options
 
@@ -56,7 +59,39 @@ def _first_line(cls: type) -> str:
     return " ".join((cls.__doc__ or "").split("\n\n")[0].split())
 
 
-PAGES: dict[str, Callable[[], str]] = {"settings.md": settings_page, "errors.md": errors_page}
+def librarian_page() -> str:
+    """docs/reference/librarian.md."""
+    text = (
+        "`librarian COMMAND CONNECTION-NAME ...`, a connection of [`~/.hl_client.cfg`](../librarian.md#connections)."
+        " Each command also has `--json` and `--help`."
+    )
+    parts = [_command(each) for _, each in sorted(COMMANDS.items())]
+    return "\n\n".join(["# Commands of `librarian`", NOTE, text, *parts]) + "\n"
+
+
+def _command(command: Command) -> str:
+    rows = "\n".join(_command_row(each) for each in command.options)
+    table = [f"| option | what it is |\n|---|---|\n{rows}"] if rows else []
+    example = f"    librarian {command.example}"
+    return "\n\n".join([f"## {command.name}", command.text, *table, example])
+
+
+def _command_row(option: CommandOption) -> str:
+    more = option.more
+    value = "" if "action" in more else more.get("metavar") or option.names[-1].lstrip("-").upper().replace("-", "_")
+    names = ", ".join(f"`{name}`" for name in option.names) if option.names[0].startswith("-") else ""
+    default = str(more.get("default"))
+    text = more.get("help", "").replace("%(default)s", default).replace("|", "\\|")
+    choices = f" One of {', '.join(f'`{word}`' for word in more['choices'])}." if "choices" in more else ""
+    needed = " Must be given." if more.get("required") else ""
+    return f"| {f'{names} {value}'.strip()} | {text}{choices}{needed} |"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "settings.md": settings_page,
+    "errors.md": errors_page,
+    "librarian.md": librarian_page,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

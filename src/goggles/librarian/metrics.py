@@ -71,14 +71,18 @@ class _Collector(Collector):
             log.warning("figures could not be read: %s", error)
             yield _gauge("goggles_up", "Whether figures could be read", {(): 0.0})
             return
-        yield _gauge("goggles_up", "Whether figures could be read", {(): 1.0})
-        named = {(self._site, version.__version__): 1.0}
-        yield _gauge("goggles_site_info", "The site and its program", named, "site", "version")
-        for part in (_site, _storages, _librarian, _tasks):
-            yield from part(figures)
+        yield from families(figures, self._site)
 
 
-def _gauge(name: str, text: str, values: Mapping[Any, float], *labels: str) -> Metric:
+def families(figures: Figures, site: str) -> Iterator[GaugeMetricFamily]:
+    """All that is served of `figures`; `site` is the name of the site."""
+    yield _gauge("goggles_up", "Whether figures could be read", {(): 1.0})
+    yield _gauge("goggles_site_info", "The site and its program", {(site, version.__version__): 1.0}, "site", "version")
+    for part in (_site, _storages, _librarian, _tasks):
+        yield from part(figures)
+
+
+def _gauge(name: str, text: str, values: Mapping[Any, float], *labels: str) -> GaugeMetricFamily:
     """One family; its values by their labels."""
     made = GaugeMetricFamily(name, text, labels=labels)
     for key, value in values.items():
@@ -86,7 +90,7 @@ def _gauge(name: str, text: str, values: Mapping[Any, float], *labels: str) -> M
     return made
 
 
-def _site(figures: Figures) -> Iterator[Metric]:
+def _site(figures: Figures) -> Iterator[GaugeMetricFamily]:
     for name, text, value in (
         ("files", "Files in the tree", figures.files),
         ("directories", "Directories in the tree", figures.directories),
@@ -101,7 +105,7 @@ def _site(figures: Figures) -> Iterator[Metric]:
         yield _gauge("goggles_last_upload_age_seconds", text, {(): figures.since_upload})
 
 
-def _storages(figures: Figures) -> Iterator[Metric]:
+def _storages(figures: Figures) -> Iterator[GaugeMetricFamily]:
     for key in ("free", "used", "reserved", "capacity"):
         sizes = {(info.name,): float(getattr(info, key)) for info in figures.storages}
         yield _gauge(f"goggles_storage_{key}_bytes", f"Bytes {key} on a storage", sizes, "storage")
@@ -111,7 +115,7 @@ def _storages(figures: Figures) -> Iterator[Metric]:
     yield _gauge("goggles_storage_state", "1 for the state that a storage is in", states, "storage", "state")
 
 
-def _librarian(figures: Figures) -> Iterator[Metric]:
+def _librarian(figures: Figures) -> Iterator[GaugeMetricFamily]:
     pairs = [(direction, state) for direction in DIRECTIONS for state in State]
     moved = {(way, state.name.lower()): figures.transfers.get((way, state), 0) for way, state in pairs}
     yield _gauge("goggles_transfers", "Transfers between librarians", moved, "direction", "state")
@@ -128,7 +132,7 @@ def _librarian(figures: Figures) -> Iterator[Metric]:
     yield _gauge("goggles_errors", "Errors that nobody has cleared", standing, "severity", "category")
 
 
-def _tasks(figures: Figures) -> Iterator[Metric]:
+def _tasks(figures: Figures) -> Iterator[GaugeMetricFamily]:
     ran = [(plan, run) for plan, run, _ in figures.tasks if run.ended]
     ended = {(plan.name, plan.kind): run.ended for plan, run in ran}
     yield _gauge("goggles_task_last_end_timestamp_seconds", "When a task last ended", ended, "task", "kind")
