@@ -40,7 +40,7 @@ pages: venv  ## the pages that are made from the code: settings, commands, error
 
 docs: venv requirements-docs.lock  ## all documents as a site, in site/; a link that leads nowhere fails
 	$(PY) -m pip install --disable-pip-version-check --quiet --retries 10 --require-hashes -r requirements-docs.lock
-	$(PY) -m mkdocs build --strict --quiet
+	$(PY) -m mkdocs build --strict
 
 clean:  ## remove what the tools and the demo made (certificates, databases, storages stay)
 	rm -rf venv build site tmp .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
