@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +14,10 @@ PASSWORD = "a password: of {0} for {1}"  # noqa: S105 - of throw-away sites
 
 
 class Network:
-    """The sites by name, all of which trust each other's CA."""
+    """The sites by name, all of which trust each other's CA.  `new_database` gives each site its database; as it is,
+    a file in its folder."""
+
+    new_database: Callable[[], str] = staticmethod(str)
 
     def __init__(
         self,
@@ -25,7 +28,12 @@ class Network:
     ) -> None:
         self.sites = {
             name: Cluster(
-                folder / name, storages, nameserver_flags=["--copies", "1", *flags], environment=environment, site=name
+                folder / name,
+                storages,
+                nameserver_flags=["--copies", "1", *flags],
+                environment=environment,
+                site=name,
+                database=self.new_database(),
             )
             for name, storages in sites.items()
         }

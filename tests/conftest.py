@@ -1,0 +1,41 @@
+"""For all tests: reports that can be sent from a worker to the terminal, and PostgreSQL for whole sites.
+
+`pytest --postgresql tests/network` runs the tests between sites with PostgreSQL at each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import nullcontext
+
+import pytest
+
+from goggles.testing.network import Network
+from goggles.testing.postgres import running
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--postgresql", action="store_true", help="sites that are linked have PostgreSQL, not SQLite")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _databases(request: pytest.FixtureRequest) -> Iterator[None]:
+    wanted = request.config.getoption("--postgresql")
+    with running() if wanted else nullcontext() as server, pytest.MonkeyPatch.context() as patch:
+        if server is not None:
+            patch.setattr(Network, "new_database", staticmethod(server.new_database))
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Lone surrogates are written out: pytest-xdist sends UTF-8, and file names are not always that."""
+    report = yield
+    report.sections = [(title, plain(text)) for title, text in report.sections]
+    if isinstance(report.longrepr, str):
+        report.longrepr = plain(report.longrepr)
+    return report
+
+
+def plain(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
