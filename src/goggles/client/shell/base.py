@@ -17,8 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+from rich.text import Text
 
 from goggles.client.api import Progress, Summary
 from goggles.client.session import Session
@@ -188,6 +189,14 @@ def _at_home(word: str) -> bool:
     return word.home if isinstance(word, Word) else word.startswith("~")
 
 
+class _Rate(ProgressColumn):
+    """Bytes a second, in the units of the rest."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("?" if speed is None else f"{render.size(int(speed))}/s", style="progress.data.speed")
+
+
 class Bar:
     """A progress bar with rate and time left, once something takes more than a second; only on a terminal."""
 
@@ -217,7 +226,7 @@ class Bar:
         shown.update(self._task, completed=progress.done, total=progress.total, description=name)
 
     def _start(self) -> RichProgress:
-        columns = (DownloadColumn(binary_units=True), TransferSpeedColumn(), TimeRemainingColumn())
+        columns = (DownloadColumn(binary_units=True), _Rate(), TimeRemainingColumn())
         console = render.console(stderr=True)
         bar = RichProgress(TextColumn("{task.description}", markup=False), BarColumn(None), *columns, console=console)
         self._task = bar.add_task("", total=None)

@@ -6,6 +6,7 @@ Law: a command that fails never ends the shell; Ctrl-C ends the command, never t
 from __future__ import annotations
 
 import contextlib
+import difflib
 import logging
 import os
 import shlex
@@ -85,6 +86,11 @@ class Shell(Looking, Changing, Moving, Operating):
         self.show(options, lines, "\n".join(words.safe(line) for line in lines))
 
     @takes()
+    def do_clear(self, options: Namespace) -> None:
+        """Clear the screen, as Ctrl-L does."""
+        self.out.clear()
+
+    @takes()
     def do_quit(self, options: Namespace) -> None:
         """Leave the shell."""
         self.leaving = True
@@ -134,7 +140,9 @@ class Shell(Looking, Changing, Moving, Operating):
         self.line_json = "--json" in rest
         grammar = self.commands.get(name)
         if grammar is None:
-            raise BadRequest(f"there is no command {words.safe(name)}", "help lists them")
+            near = difflib.get_close_matches(name, self.commands, 1)
+            hint = f"did you mean {near[0]}? help lists all" if near else "help lists them"
+            raise BadRequest(f"there is no command {words.safe(name)}", hint)
         getattr(self, f"do_{name}")(grammar.parse(rest))
 
     def _local_command(self, text: str) -> None:
