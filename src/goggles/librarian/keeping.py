@@ -17,7 +17,7 @@ from goggles.errors import Unavailable
 from goggles.librarian import answers
 from goggles.librarian.evicting import Evicting
 from goggles.librarian.peers import PeerInfo, Peers
-from goggles.meta.peering import corruptions, incoming, peers, remote_instances
+from goggles.meta.peering import corruptions, incoming, peers, remote_instances, unavailable
 from goggles.meta.tables import entries, instances, owed
 from goggles.nameserver.decisions import Transaction
 from goggles.nameserver.entry import Entry
@@ -30,6 +30,7 @@ from goggles.paths import DfsPath
 
 log = logging.getLogger(__name__)
 E, N, R, C, I = entries.c, instances.c, remote_instances.c, corruptions.c, incoming.c  # noqa: E741 - columns
+U = unavailable.c
 PAGE = 64
 ASK = 500
 PATIENCE = 600.0  # seconds for one page of copies to be read
@@ -72,30 +73,35 @@ class Keeping:
     # --- create_local_clone ----------------------------------------------------------------
 
     def clone(self, since: float, source: str, targets: Sequence[str], limit: int, disable: bool) -> int:
-        """Have files on `source` that were made since then copied to the first of `targets` that has room; how many
-        copies were begun."""
+        """Have files on `source` that were made since then copied to the first of `targets` that has room, one copy
+        on all of them together; how many copies were begun."""
         come_from, begun = self._site.roster.need(source), 0
-        for name in targets:
-            target = self._site.roster.need(name)
+        nodes = [self._site.roster.need(name) for name in targets]
+        everywhere = [node.id for node in nodes]
+        for target in nodes:
             if target.state is not NodeState.ACTIVE or not target.enabled or come_from.state not in READABLE:
                 continue
-            count, full = self._clone_to(come_from, target, since, limit - begun)
+            count, full = self._clone_to(come_from, target, everywhere, since, limit - begun)
             begun += count
             if full:
-                why = f"storage {name} has no room for more clones ({target.free} bytes are free)"
+                why = f"storage {target.name} has no room for more clones ({target.free} bytes are free)"
                 log.warning("create_local_clone: %s", why)
                 self._site.trouble("warning", "store_full", why)
             if full and disable:
-                self.set_enabled(name, False)
+                self.set_enabled(target.name, False)
             if begun >= limit:
                 break
         return begun
 
-    def _clone_to(self, source: Node, target: Node, since: float, limit: int) -> tuple[int, bool]:
-        """(copies begun, whether there is no room for the next)."""
-        there = exists().where(N.entry_id == E.id, N.storage_id == target.id)
+    def _clone_to(
+        self, source: Node, target: Node, everywhere: Sequence[int], since: float, limit: int
+    ) -> tuple[int, bool]:
+        """(copies begun, whether there is no room for the next).  A file that is on one of `everywhere`, full,
+        disabled, and carried away too, needs no second drive."""
+        there = exists().where(N.entry_id == E.id, N.storage_id.in_(everywhere))
+        gone = exists().where(U.entry_id == E.id, U.storage_id.in_(everywhere))
         here = exists().where(N.entry_id == E.id, N.storage_id == source.id)
-        query = select(E.id, E.size).where(E.kind == "f", E.created_at >= since, here, ~there)
+        query = select(E.id, E.size).where(E.kind == "f", E.created_at >= since, here, ~there, ~gone)
         with self._site.database.read() as connection:
             rows = connection.execute(query.order_by(E.id).limit(limit)).all()
         begun = 0

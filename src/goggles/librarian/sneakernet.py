@@ -7,10 +7,10 @@ before they become files.  The same manifest may be made, or come, any number of
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Select, exists, insert, literal, select, union_all, update
 
 from goggles import checksums
 from goggles.contracts.peering import State
@@ -19,7 +19,7 @@ from goggles.errors import BadRequest, Conflict, NotFound
 from goggles.librarian import ledger
 from goggles.librarian.keeping import Keeping
 from goggles.librarian.peers import PeerInfo, Peers
-from goggles.meta.peering import incoming, outgoing
+from goggles.meta.peering import incoming, outgoing, unavailable
 from goggles.meta.tables import entries, instances
 from goggles.nameserver.decisions import Transaction
 from goggles.nameserver.entry import Entry
@@ -28,6 +28,7 @@ from goggles.nameserver.site import Site
 from goggles.paths import parse
 
 log = logging.getLogger(__name__)
+N, U, O = instances.c, unavailable.c, outgoing.c  # noqa: E741 - columns
 PAGE = 500
 BY_HAND = "manifest"  # the place of a transfer that is carried
 FORMAT = 1
@@ -70,35 +71,32 @@ class SneakerNet:
 
     # --- out -------------------------------------------------------------------------------
 
-    def manifest(self, store: str, destination: str, disable: bool, unavailable: bool, after: int) -> Page:
+    def manifest(self, store: str, destination: str, disable: bool, carried: bool, after: int) -> Page:
         """What is on a storage, page by page.  With a destination each file is a transfer to that librarian from now
         on, which it ends when it has taken the manifest in."""
         node = self._site.roster.need(store)
         peer = self._peers.need(destination) if destination else None
         if disable and not after:
             self._keeping.set_enabled(store, False)
-        found = self._site.decisions.run(lambda tx: self._page(tx, node, peer, unavailable, after))
+        found = self._site.decisions.run(lambda tx: self._page(tx, node, peer, carried, after))
         header = (("librarian_name", self._site.name), ("store_name", node.name), ("format", FORMAT))
         last = found[-1][0] if len(found) == PAGE else -1
         return Page(header, tuple(entry.to_wire() for _, entry in found if entry is not None), last)
 
     def _page(
-        self, tx: Transaction, node: Node, peer: PeerInfo | None, unavailable: bool, after: int
+        self, tx: Transaction, node: Node, peer: PeerInfo | None, carried: bool, after: int
     ) -> list[tuple[int, ManifestEntry | None]]:
-        made = select(instances.c.entry_id, instances.c.created_at).where(
-            instances.c.storage_id == node.id, instances.c.entry_id > after
-        )
-        rows = tx.tree.tx.execute(made.order_by(instances.c.entry_id).limit(PAGE)).all()
+        rows = tx.tree.tx.execute(_on_drive(node.id, peer, after)).all()
         known = {entry.id: entry for entry, _ in tx.tree.files([row.entry_id for row in rows])}
         deletable = tx.tree.deletable(list(known))
         found: list[tuple[int, ManifestEntry | None]] = []
-        for number, created in rows:
+        for number, created, there in rows:
             entry = known.get(number)
             if entry is None:
                 found.append((number, None))
                 continue
-            told = self._entry(tx, entry, created, peer, number in deletable)
-            if unavailable:
+            told = replace(self._entry(tx, entry, created, peer, number in deletable), instance_available=bool(there))
+            if carried and there:
                 self._carried_away(tx, entry, node)
             found.append((number, told))
         return found
@@ -189,6 +187,20 @@ class SneakerNet:
         row |= {"source": entry.source, "made_at": entry.create_time, "storage_id": holder, "told": False}
         row |= {"state": int(State.COMPLETED), "error": "", "created_at": tx.tree.now, "updated_at": tx.tree.now}
         tx.tree.tx.execute(insert(incoming).values(row))
+
+
+def _on_drive(storage: int, peer: PeerInfo | None, after: int) -> Select[Any]:
+    """(file, when its copy was made, whether it is available) of a page: what is on the storage, and what was marked as
+    carried away from it and is still on its way to `peer` by hand.  So a manifest that got lost can be made again."""
+    here = select(N.entry_id, N.created_at, literal(1).label("there")).where(N.storage_id == storage)
+    if peer is None:
+        return here.where(N.entry_id > after).order_by(N.entry_id).limit(PAGE)
+    going = (O.peer_id == peer.id, O.place == BY_HAND, O.state == int(State.ONGOING))
+    on_its_way = exists().where(O.entry_id == U.entry_id, *going)
+    again = exists().where(N.entry_id == U.entry_id, N.storage_id == storage)
+    away = select(U.entry_id, U.created_at, literal(0)).where(U.storage_id == storage, on_its_way, ~again)
+    both = union_all(here, away).subquery()
+    return select(both).where(both.c.entry_id > after).order_by(both.c.entry_id).limit(PAGE)
 
 
 def checked(pairs: Any) -> ManifestEntry:
