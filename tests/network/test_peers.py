@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,7 +23,7 @@ from goggles.errors import (
     Unavailable,
 )
 from goggles.roles import Role
-from goggles.testing.cluster import Cluster, free_port
+from goggles.testing.cluster import Cluster, free_port, wait_until
 from goggles.testing.network import PASSWORD, Network
 
 SECRET = PASSWORD.format("source", "central")
@@ -208,3 +210,47 @@ def test_a_librarian_may_do_what_its_account_says(network: Network, add: Callabl
     network.admin("central", "update_user", "source", "", "READAPPEND")
     network.run("source", "send_clone")
     network.wait_arrived("central", [path])
+
+
+def test_whoever_answers_was_seen_just_now(network: Network, add: Callable[..., Any]) -> None:
+    add()
+    assert listing(network)["central"]["last_seen"] == pytest.approx(time.time(), abs=30)
+    assert listing(network, ping=True)["central"]["last_seen"] == pytest.approx(time.time(), abs=10)
+
+
+def test_an_account_that_is_made_anew_lets_us_in_again(network: Network, add: Callable[..., Any]) -> None:
+    add()
+    with network["source"].connect() as fs:
+        fs.write("/before-the-account-went", b"1")
+        network.run("source", "send_clone")
+        network.wait_arrived("central", ["/before-the-account-went"])
+        network.admin("central", "delete_user", "source")
+        fs.write("/while-there-is-none", b"2")
+        network.run("source", "send_clone")
+        network.admin("central", "create_user", "source", SECRET, "READAPPEND")
+
+        def sent() -> bool:
+            network.run("source", "send_clone")
+            with network["central"].connect() as there:
+                return bool(there.exists("/while-there-is-none"))
+
+        wait_until("sent again", sent, 60)
+
+
+def test_a_wrong_password_makes_nobody_else_wait_and_is_told_once(network: Network, add: Callable[..., Any]) -> None:
+    """All these sites speak from one address, as those do that come through a tunnel."""
+    network.admin("central", "create_user", "boss", SECRET, "ADMIN")
+    add(authenticator="source:not the password", check_connection=False)
+    for _ in range(4):
+        assert not listing(network, ping=True)["central"]["available"]
+    peer = network["central"].dial("admin", Role.ADMIN)
+    try:
+        assert peer.call("login", "boss", SECRET) == "ADMIN"
+    finally:
+        peer.close()
+    for _ in range(20):
+        network.run("source", "send_clone")
+    told = [dict(one)["message"] for one in network.admin("source", "search_errors")]
+    refused = [message for message in told if "does not let us in" in message]
+    assert 1 <= len(refused) <= 4, refused
+    assert not any(re.search(r"in \d+ s", message) for message in refused)

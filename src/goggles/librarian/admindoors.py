@@ -34,7 +34,7 @@ class AdminDoors(PeerDoors):
         if ping:
             try:
                 self._desks.peers.ping(peer)
-                known |= {"available": True, "why_not": ""}
+                known |= {"available": True, "why_not": "", "last_seen": self._owners.site.clock.now()}
             except GogglesError as error:
                 known |= {"available": False, "why_not": str(error)}
         return tuple(known.items())
@@ -54,7 +54,7 @@ class AdminDoors(PeerDoors):
         peers = self._desks.peers
         if check_connection:
             peers.ping(peers.draft(name, url, port, authenticator, certificate_name, managers))
-        peers.add(name, url, port, authenticator, certificate_name, managers)
+        peers.add(name, url, port, authenticator, certificate_name, managers, seen=check_connection)
 
     @exposed(Role.ADMIN, level=Level.ADMIN)
     def remove_librarian(self, name: str, remove_outgoing_transfers: bool = False) -> int:

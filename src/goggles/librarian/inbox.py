@@ -367,7 +367,7 @@ class Inbox:
         node.used, node.files = node.used + entry.size, node.files + 1
         node.order(orders.publish(row.id, path, entry.version, entry.generation, ""))
         self._site.wake_repair.set()
-        log.info("%s came from librarian, %d bytes", path, entry.size, extra={"path": path})
+        log.info("%s came from another librarian, %d bytes", path, entry.size, extra={"path": path})
 
     # --- telling the source ----------------------------------------------------------------
 

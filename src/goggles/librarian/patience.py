@@ -1,7 +1,7 @@
 """How a librarian bears with peers that do not answer: it asks them less and less often, and does not repeat itself.
 
-Law: a peer that is dead for a week costs a few connections a minute and a line of the log every few minutes.  One that
-answers a ping is alive at once.
+Law: a peer that is dead for a week, or does not let us in, costs a few connections a minute and a line of the log every
+few minutes.  One that answers a ping is alive at once.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import threading
 from dataclasses import dataclass
 
 from goggles.clock import Clock
-from goggles.errors import Unavailable
+from goggles.errors import GogglesError
 
-FIRST, LONGEST = 1.0, 15.0  # seconds for which a peer that did not answer is left alone
+FIRST, LONGEST = 1.0, 15.0  # seconds for which a peer that did not answer, or refused us, is left alone
 REPEAT = 300.0  # seconds until the same is said again
 MOST = 1_000  # things that are remembered as said
 
@@ -23,7 +23,7 @@ class _Rest:
 
     until: float
     pause: float
-    error: Unavailable
+    error: GogglesError
 
 
 class Rests:
@@ -41,7 +41,7 @@ class Rests:
         if rest is not None and self._clock.monotonic() < rest.until:
             raise type(rest.error)(rest.error.message, rest.error.hint)
 
-    def failed(self, peer: int, error: Unavailable) -> None:
+    def failed(self, peer: int, error: GogglesError) -> None:
         with self._lock:
             last, now = self._rests.get(peer), self._clock.monotonic()
             if last is not None and now < last.until:

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
-from goggles.contracts.peering import PROTOCOL, SITE_TO_SITE, State
+from goggles.contracts.peering import PROTOCOL, SITE_TO_SITE
 from goggles.errors import (
     AlreadyExists,
     BadRequest,
@@ -31,11 +31,12 @@ from goggles.errors import (
     Unavailable,
 )
 from goggles.librarian.answers import need_values, understood
+from goggles.librarian.forgetting import forget
 from goggles.librarian.keyring import Keyring
 from goggles.librarian.patience import Rests
-from goggles.librarian.states import LIVE
-from goggles.meta.peering import incoming, outgoing, peers, remote_instances, send_queue
+from goggles.meta.peering import peers
 from goggles.nameserver.decisions import Transaction
+from goggles.nameserver.passwords import TOO_MANY
 from goggles.nameserver.site import Site
 from goggles.pki.identity import NAME
 from goggles.roles import Role
@@ -157,9 +158,17 @@ class Peers:
     # --- changing --------------------------------------------------------------------------
 
     def add(
-        self, name: str, url: str, port: int, authenticator: str, certificate_name: str, managers: Sequence[str]
+        self,
+        name: str,
+        url: str,
+        port: int,
+        authenticator: str,
+        certificate_name: str,
+        managers: Sequence[str],
+        *,
+        seen: bool = False,
     ) -> PeerInfo:
-        """Write a peer down."""
+        """Write a peer down; `seen`: it has just answered."""
         made = self.draft(name, url, port, authenticator, certificate_name, managers)
         now = self._site.clock.now()
 
@@ -169,7 +178,7 @@ class Peers:
                 raise AlreadyExists(f"a librarian {name} is known already", "remove-librarian it first")
             row = {"name": name, "url": made.url, "port": made.port, "certificate_name": made.certificate_name}
             row |= {"authenticator": made.sealed, "enabled": True, "managers": ",".join(made.managers)}
-            row |= {"added_at": now, "last_seen": 0.0, "last_heard": 0.0}
+            row |= {"added_at": now, "last_seen": now if seen else 0.0, "last_heard": 0.0}
             key = connection.execute(insert(peers).values(row)).inserted_primary_key
             self._site.linked = True
             return replace(made, id=int(key[0]) if key else 0)
@@ -203,7 +212,7 @@ class Peers:
         found = self.need(name)
 
         def decide(tx: Transaction) -> int:
-            return _remove(tx, found, with_transfers)
+            return forget(tx, found.id, found.name, with_transfers)
 
         count = self._site.decisions.run(decide)
         self._drop_line(found.id)
@@ -234,6 +243,9 @@ class Peers:
         line, kept = self._line(peer)
         try:
             return line.call(method, *args, timeout=timeout)
+        except PermissionDenied as error:
+            self._look_again(peer, line)
+            raise PermissionDenied(f"librarian {peer.name} refuses: {error.message}", error.hint) from error
         except DeadlinePassed as error:
             if line.closed:
                 self._rests.failed(peer.id, error)
@@ -243,6 +255,13 @@ class Peers:
             if not kept:
                 raise
             return self._line(peer)[0].call(method, *args, timeout=timeout)
+
+    def _look_again(self, peer: PeerInfo, line: Peer) -> None:
+        """Where our log-in is worth nothing any more, because the account there was made anew, log in the next time."""
+        try:
+            line.call("peer_hello", self._site.name, PROTOCOL, timeout=15.0)
+        except GogglesError:
+            self._drop_line(peer.id)
 
     def _tell(self, peer: PeerInfo, error: GogglesError) -> None:
         """In the same words as long as it lasts."""
@@ -273,7 +292,7 @@ class Peers:
         self._rests.check(peer.id)
         try:
             line = self._connect(peer)
-        except Unavailable as error:
+        except (Unavailable, PermissionDenied) as error:
             self._rests.failed(peer.id, error)
             raise
         self._rests.over(peer.id)
@@ -304,7 +323,7 @@ class Peers:
         except PermissionDenied as error:
             line.close()
             raise PermissionDenied(
-                f"librarian {peer.name} does not let us in as {user}: {error.message}", error.hint
+                f"librarian {peer.name} does not let us in as {user}: {error.message}", _what_to_do(error)
             ) from error
         except BaseException:
             line.close()
@@ -356,33 +375,8 @@ class Peers:
             log.warning("%s of %s could not be written down: %s", column, name, error)
 
 
-def _remove(tx: Transaction, peer: PeerInfo, with_transfers: bool) -> int:
-    connection = tx.tree.tx
-    if not with_transfers and _live(connection, peer.id):
-        raise Conflict(
-            f"transfers to or from {peer.name} are under way", "--remove-outgoing-transfers removes them with it"
-        )
-    theirs = select(remote_instances.c.entry_id).where(remote_instances.c.peer_id == peer.id)
-    for entry in set(connection.execute(theirs).scalars()):
-        tx.tree.drop_elsewhere(entry, peer.id)
-    sending = select(outgoing.c.entry_id).where(outgoing.c.peer_id == peer.id, outgoing.c.state.in_(_numbers()))
-    for entry in list(connection.execute(sending).scalars()):
-        tx.tree.unshare(entry)
-    count = 0
-    for table in (outgoing, incoming, send_queue):
-        gone = connection.execute(delete(table).where(table.c.peer_id == peer.id)).rowcount
-        count += gone if table is outgoing else 0
-    connection.execute(delete(peers).where(P.id == peer.id))
-    return count
-
-
-def _live(connection: Connection, peer: int) -> bool:
-    for table in (outgoing, incoming):
-        rows = select(table.c.id).where(table.c.peer_id == peer, table.c.state.in_(_numbers())).limit(1)
-        if connection.execute(rows).first() is not None:
-            return True
-    return False
-
-
-def _numbers() -> list[int]:
-    return [int(state) for state in State if state in LIVE]
+def _what_to_do(error: PermissionDenied) -> str:
+    """In the same words each time, so that the same is told once."""
+    if error.message == TOO_MANY:
+        return "wait a minute; if it lasts, the authenticator has a wrong password"
+    return "the authenticator is USER:PASSWORD of an account there: remove-librarian, and add-librarian with it"

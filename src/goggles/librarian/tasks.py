@@ -252,7 +252,9 @@ class Tasks:
     def _tell(self, peer: PeerInfo, error: GogglesError) -> None:
         """Where a peer does not answer at all, that was told already."""
         if not isinstance(error, Unavailable):
-            self._site.trouble("error", category_of(error), f"librarian {peer.name}: {error}")
+            named = str(error).startswith(f"librarian {peer.name} ")
+            who = "" if named else f"librarian {peer.name}: "
+            self._site.trouble("error", category_of(error), f"{who}{error}")
 
     def _send_clone(self, plan: Plan, over: Callable[[], bool]) -> int:
         peer = self._peers.need(plan["destination_librarian"])

@@ -60,7 +60,7 @@ class Accounts:
         """Check the password; what the principal may do as this user, to be asked at each call."""
         known = self._known.get(user)
         kept = None if known is None else known.digest
-        self._passwords.check(user, password, kept, address)
+        self._passwords.check(user, password, kept, self._caller(identity, address))
 
         def level() -> Level:
             now = self._known.get(user)
@@ -68,6 +68,11 @@ class Accounts:
             return min(now.level, CEILING[identity.role]) if now is not None and valid else Level.NONE
 
         return level
+
+    def _caller(self, identity: Identity, address: str) -> str:
+        """Who waits after a failed log-in.  Of another site only the site is certain: its CA can make any name."""
+        home = identity.site == self._site.dialer.contexts.identity.site
+        return f"{identity if home else f'site {identity.site}'} at {address}"
 
     def listing(self) -> tuple[tuple[str, str], ...]:
         return tuple(sorted((account.name, account.level.name) for account in self._known.values()))
@@ -95,7 +100,9 @@ class Accounts:
 
         def decide(tx: Transaction) -> None:
             if name in _in(tx.tree):
-                raise AlreadyExists(f"there is an account {name} already", "change it, or delete it first")
+                raise AlreadyExists(
+                    f"there is an account {name} already", "change it with update-user, or delete it first"
+                )
             self._write(tx, account)
 
         self._site.decisions.run(decide)
@@ -154,7 +161,7 @@ def _in(tree: Tree) -> dict[str, Account]:
 
 def _need(accounts: dict[str, Account], name: str) -> Account:
     if name not in accounts:
-        raise NotFound(f"there is no account {name[:80]!r}", "the list of accounts shows those there are")
+        raise NotFound(f"there is no account {name[:80]!r}", "get-user-list shows those there are")
     return accounts[name]
 
 

@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 LONGEST, SHORTEST = 1_024, 8  # characters of a password
 FREE = 2  # failures that cost nothing
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds
-MAX_FAILURES = 10_000  # names and addresses that are remembered
+MAX_FAILURES = 10_000  # names and callers that are remembered
+TOO_MANY = "too many failed log-ins"
 AT_ONCE = 2  # digests that are computed at the same moment: each takes 64 MiB
 
 
@@ -68,9 +69,11 @@ class Passwords:
         with self._computing:
             return self._hasher.hash(check_form(password)).encode()
 
-    def check(self, user: str, password: str, kept: bytes | None, address: str) -> None:
-        """PermissionDenied unless `kept` is the digest of `password` (None: there is no such user)."""
-        keys = ((user, address), ("", address))
+    def check(self, user: str, password: str, kept: bytes | None, caller: str) -> None:
+        """PermissionDenied unless `kept` is the digest of `password` (None: there is no such user).
+
+        `caller`: who tries, as far as it is certain; whoever else comes from there does not have to wait for it."""
+        keys = ((user, caller), ("", caller))
         self._refuse_hasty(keys)
         if self._matches(password, kept):
             with self._lock:
@@ -78,7 +81,7 @@ class Passwords:
                     self._failures.pop(key, None)
             return
         self._failed(keys)
-        log.warning("failed log-in as %s from %s", show(user[:64]), address)
+        log.warning("failed log-in as %s from %s", show(user[:64]), caller)
         raise PermissionDenied("user name or password is wrong")
 
     def _matches(self, password: str, kept: bytes | None) -> bool:
@@ -98,7 +101,7 @@ class Passwords:
         with self._lock:
             left = max(self._failures[key].until - now if key in self._failures else 0.0 for key in keys)
         if left > 0:
-            raise PermissionDenied("too many failed log-ins", f"try again in {max(1.0, left):.0f} s")
+            raise PermissionDenied(TOO_MANY, f"try again in {max(1.0, left):.0f} s")
 
     def _failed(self, keys: tuple[tuple[str, str], ...]) -> None:
         now = self._clock.monotonic()

@@ -114,7 +114,8 @@ class Method:
         if self.declaration.level > caller.level():
             raise PermissionDenied(
                 f"{caller.identity} needs level {self.declaration.level.name} for {self.name}",
-                f"the account has {caller.level().name}; an administrator can change it",
+                f"the account {caller.account or caller.identity.name} has {caller.level().name}; "
+                "an administrator there can change it: librarian update-user",
             )
 
     def bind(self, service: Service, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
