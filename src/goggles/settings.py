@@ -56,6 +56,7 @@ class Option:
     found: str = ""
     bare: bool = False  # the environment variable of the seed's docker files, without GOGGLES_
     short: str = ""
+    also: str = ""  # the environment variable that existing librarians have for it
 
     @property
     def flag(self) -> str:
@@ -64,7 +65,8 @@ class Option:
     @property
     def variables(self) -> tuple[str, ...]:
         """Environment variables, the stronger first."""
-        return (f"GOGGLES_{self.name.upper()}", *([self.name] if self.bare else []))
+        more = ([self.name] if self.bare else []) + ([self.also] if self.also else [])
+        return (f"GOGGLES_{self.name.upper()}", *more)
 
     @property
     def places(self) -> str:
@@ -171,7 +173,10 @@ class NameserverSettings(_Globus, _Server):
     librarian_keyfile: Path | None = _setting("its private key", PATH, None)
     encryption_key_file: Path = _setting("key for the passwords of peers; made at first use", PATH, Path("goggles.key"))
     background: Path | None = _setting(
-        "schedule of the librarian's background tasks, JSON or TOML; off: vg-background has it", PATH, None
+        "schedule of the librarian's background tasks, JSON or TOML; off: vg-background has it",
+        PATH,
+        None,
+        also="LIBRARIAN_BACKGROUND_CONFIG",
     )
     webhook: str = _setting("address that is told of each new error, as JSON", WEB, "")
     metrics_port: int = _setting("port for figures in the format of Prometheus; 0: none", PORT, 0)
@@ -254,7 +259,9 @@ class BackgroundSettings(_Caller):
     program: ClassVar[str] = "background"
     prog: ClassVar[str] = "vg-background"
 
-    background: Path = _setting("schedule of the background tasks, JSON or TOML", PATH)
+    background: Path = _setting(
+        "schedule of the background tasks, JSON or TOML", PATH, also="LIBRARIAN_BACKGROUND_CONFIG"
+    )
     once: bool = _setting("run each task once, then end: with 0 only if all went well", SWITCH, False)
 
     @classmethod

@@ -10,6 +10,7 @@ from goggles.errors import SettingsError
 from goggles.kinds import size
 from goggles.settings import (
     PROGRAMS,
+    BackgroundSettings,
     ClientSettings,
     NameserverSettings,
     Settings,
@@ -64,6 +65,14 @@ def test_the_variable_with_our_name_wins_over_the_bare_one():
 def test_bare_variables_mean_a_storage_and_nobody_else():
     made = resolve(NameserverSettings, NEEDED, {"port": "1", "hostname": "x"})
     assert (made.port, made.hostname) == (8000, "localhost")
+
+
+def test_existing_librarians_name_their_schedule_in_a_variable():
+    environ = {"LIBRARIAN_BACKGROUND_CONFIG": "old.json"}
+    assert resolve(NameserverSettings, NEEDED, environ).background == Path("old.json")
+    assert resolve(BackgroundSettings, NEEDED, environ).background == Path("old.json")
+    environ["GOGGLES_BACKGROUND"] = "new.json"
+    assert resolve(NameserverSettings, NEEDED, environ).background == Path("new.json")
 
 
 def test_an_empty_variable_is_none():

@@ -5,8 +5,9 @@ Law: tests/test_house.py compares them with the code, so a page can not fall beh
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from goggles.cli import librarian  # noqa: F401 - it declares the commands of librarian
@@ -14,6 +15,7 @@ from goggles.cli.arguments import DESCRIPTIONS, EPILOG, shown_default
 from goggles.cli.librarian_grammar import COMMANDS, Command
 from goggles.cli.librarian_grammar import Option as CommandOption
 from goggles.errors import BY_CODE
+from goggles.librarian.schedule import COMMON, DEFAULT, KINDS, WORK, Key
 from goggles.settings import PROGRAMS, Option, Settings, options
 
 NOTE = "<!-- made by `python -m goggles.cli.reference`: do not edit -->"
@@ -87,10 +89,41 @@ def _command_row(option: CommandOption) -> str:
     return f"| {f'{names} {value}'.strip()} | {text}{choices}{needed} |"
 
 
+TASKS = """\
+The schedule that `--background` names, for `vg-nameserver` as for `vg-background`: a JSON file (or TOML, by its suffix)
+that holds for each kind of task a list of tasks. It is read at the start; a mistake in it is told with its key, and
+nothing starts. `recieve_clone` and `recv_clone` are taken for `receive_clone`."""
+
+
+def tasks_page() -> str:
+    """docs/reference/tasks.md."""
+    kinds = [f"## {kind}\n\nIt {WORK[kind]}.\n\n{_keys(keys)}".strip() for kind, keys in KINDS.items()]
+    usual = [f"| {plan.kind} | {plan.every:g} s | {_values(plan.values)} |" for plan in DEFAULT]
+    without = "## Without a schedule\n\nThese run, and nothing is sent or let go by itself:\n\n"
+    without += "| kind | every | with |\n|---|---|---|\n" + "\n".join(usual)
+    return "\n\n".join(["# Background tasks", NOTE, TASKS, f"## Every task\n\n{_keys(COMMON)}", *kinds, without]) + "\n"
+
+
+def _keys(keys: Mapping[str, Key]) -> str:
+    if not keys:
+        return "No more keys."
+    rows = [f"| `{name}` | {key.shape} | {key.says} | {_default(key)} |" for name, key in keys.items()]
+    return "| key | value | what it is | default |\n|---|---|---|---|\n" + "\n".join(rows)
+
+
+def _default(key: Key) -> str:
+    return "must be given" if key.needed else json.dumps(key.default)
+
+
+def _values(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items()) or "-"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "errors.md": errors_page,
     "librarian.md": librarian_page,
+    "tasks.md": tasks_page,
 }
 
 

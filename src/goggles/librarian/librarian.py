@@ -6,6 +6,7 @@ Law: without a certificate of the role librarian it knows nobody and nobody know
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import select
@@ -50,7 +51,7 @@ class LibrarianService(HoldingDoors, NameserverService):
 class Librarian:
     """Joins a nameserver before it starts."""
 
-    def __init__(self, nameserver: Nameserver, settings: NameserverSettings) -> None:
+    def __init__(self, nameserver: Nameserver, settings: NameserverSettings, plans: Sequence[schedule.Plan]) -> None:
         site, reports = nameserver.site, Reports()
         self.troubles = Troubles(site, settings.webhook)
         self.peers = Peers(site, _dialer(settings), Keyring(settings.encryption_key_file))
@@ -65,7 +66,7 @@ class Librarian:
         self.holdings = Holdings(
             Searching(site, owners.namespace), evicting, keeping, SneakerNet(site, self.peers, keeping)
         )
-        self.tasks = Tasks(site, self.peers, inbox, outbox, keeping, evicting, _plans(settings))
+        self.tasks = Tasks(site, self.peers, inbox, outbox, keeping, evicting, plans)
         site.linked = _is_linked(site)
         nameserver.service = self.service
         nameserver.companions += [self, *self._watchers(site, settings)]
@@ -107,7 +108,7 @@ def _managers(site: Site, peers: Peers, reports: Reports, settings: NameserverSe
     return Managers(found)
 
 
-def _plans(settings: NameserverSettings) -> tuple[schedule.Plan, ...]:
+def planned(settings: NameserverSettings) -> tuple[schedule.Plan, ...]:
     """The schedule; none where another process has it."""
     if settings.background == OFF:
         return ()

@@ -30,6 +30,7 @@ class Key:
     read: Callable[[Any], Any]
     default: Any = None
     needed: bool = False
+    says: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +91,17 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 
 def _policy(value: Any) -> int:
+    if isinstance(value, str):
+        return ("DISALLOWED", "ALLOWED").index(value.upper())
     if isinstance(value, bool) or value not in (0, 1):
         raise ValueError
     return int(value)
+
+
+def _staged(value: Any) -> int:
+    if isinstance(value, bool) or value not in (2, "STAGED"):
+        raise ValueError
+    return 2
 
 
 SWITCH = ("true or false", _switch)
@@ -101,47 +110,89 @@ DAYS, TEXT_OR_NULL = ("a number of days", _number), ("a text or null", _or_none(
 DAYS_OR_NULL = ("a number of days or null", _or_none(_number))
 
 COMMON: dict[str, Key] = {
-    "task_name": Key(*TEXT, needed=True),
-    "every": Key("a time HH:MM:SS above zero", duration, needed=True),
-    "soft_timeout": Key("a time HH:MM:SS or null", _or_none(duration)),
+    "task_name": Key(*TEXT, needed=True, says="its name, in `tasks`, `run-task` and the log; no two tasks share one"),
+    "every": Key("a time HH:MM:SS above zero", duration, needed=True, says="time between two runs"),
+    "soft_timeout": Key(
+        "a time HH:MM:SS or null", _or_none(duration), says="a run stops between two files after this time; null: 1 h"
+    ),
 }
+_YOUNG = Key(*DAYS_OR_NULL, says="only files that were made in the last so many days; null: all")
 KINDS: dict[str, dict[str, Key]] = {
     "send_clone": {
-        "destination_librarian": Key(*TEXT, needed=True),
-        "age_in_days": Key(*DAYS_OR_NULL),
-        "store_preference": Key(*TEXT_OR_NULL),
-        "send_batch_size": Key(*COUNT, default=128),
-        "warn_disabled_timer": Key(*DAYS_OR_NULL),
+        "destination_librarian": Key(*TEXT, needed=True, says="where the files go, as `add-librarian` named it"),
+        "age_in_days": _YOUNG,
+        "store_preference": Key(*TEXT_OR_NULL, says="storage to send from where it has a copy"),
+        "send_batch_size": Key(*COUNT, default=128, says="files that are offered at once"),
+        "warn_disabled_timer": Key(
+            *DAYS_OR_NULL, says="days after which `search-errors` tells that transfers there are disabled; null: never"
+        ),
     },
     "consume_queue": {},
-    "check_consumed_queue": {},
-    "receive_clone": {"files_per_run": Key(*COUNT, default=1024), "deletion_policy": Key("0 or 1", _policy, default=0)},
-    "outgoing_transfer_hypervisor": {"age_in_days": Key(*DAYS, default=7.0)},
-    "incoming_transfer_hypervisor": {"age_in_days": Key(*DAYS, default=30.0)},
-    "check_integrity": {"age_in_days": Key(*DAYS, default=30.0), "store_name": Key(*TEXT_OR_NULL)},
+    "check_consumed_queue": {
+        "complete_status": Key(
+            "2 or STAGED",
+            _staged,
+            default=2,
+            says="what a file is there once its bytes have come; nothing else makes sense",
+        )
+    },
+    "receive_clone": {
+        "files_per_run": Key(*COUNT, default=1024, says="at most so many in one run"),
+        "deletion_policy": Key(
+            "0 (DISALLOWED) or 1 (ALLOWED)", _policy, default=0, says="whether `rolling_deletion` may let go what comes"
+        ),
+    },
+    "outgoing_transfer_hypervisor": {
+        "age_in_days": Key(*DAYS, default=7.0, says="of transfers that have not moved for so long")
+    },
+    "incoming_transfer_hypervisor": {
+        "age_in_days": Key(*DAYS, default=30.0, says="the same; more than at the source, which asks first")
+    },
+    "check_integrity": {
+        "age_in_days": Key(*DAYS, default=30.0, says="copies that were not read for so long"),
+        "store_name": Key(*TEXT_OR_NULL, says="those on this storage; null: on all"),
+    },
     "create_local_clone": {
-        "age_in_days": Key(*DAYS_OR_NULL),
-        "clone_from": Key(*TEXT, needed=True),
-        "clone_to": Key("a text or a list of texts", _texts, needed=True),
-        "files_per_run": Key(*COUNT, default=1024),
-        "disable_store_on_full": Key(*SWITCH, default=False),
+        "age_in_days": _YOUNG,
+        "clone_from": Key(*TEXT, needed=True, says="storage that the files are on"),
+        "clone_to": Key(
+            "a text or a list of texts", _texts, needed=True, says="drives; one copy on all of them together"
+        ),
+        "files_per_run": Key(*COUNT, default=1024, says="at most so many in one run"),
+        "disable_store_on_full": Key(*SWITCH, default=False, says="a drive without room for the next file is disabled"),
     },
     "duplicate_remote_instance_hypervisor": {},
     "rolling_deletion": {
-        "store_name": Key(*TEXT_OR_NULL),
-        "age_in_days": Key(*DAYS, needed=True),
-        "number_of_remote_copies": Key(*COUNT, default=3),
-        "verify_downstream_checksums": Key(*SWITCH, default=True),
-        "mark_unavailable": Key(*SWITCH, default=True),
-        "force_deletion": Key(*SWITCH, default=False),
+        "store_name": Key(*TEXT_OR_NULL, says="copies on this storage; null: all copies here"),
+        "age_in_days": Key(*DAYS, needed=True, says="of files that were made longer ago"),
+        "number_of_remote_copies": Key(
+            *COUNT, default=3, says="good copies at other librarians that there must be; each storage there counts"
+        ),
+        "verify_downstream_checksums": Key(*SWITCH, default=True, says="they are read now; false: told within a day"),
+        "mark_unavailable": Key(*SWITCH, default=True, says="remember which storage had the copy"),
+        "force_deletion": Key(*SWITCH, default=False, says="also files whose deletion is not allowed"),
     },
     "corruption_fixer": {},
 }
+WORK = {
+    "send_clone": "offers files to a librarian, which makes places for them",
+    "consume_queue": "begins to send what was offered",
+    "check_consumed_queue": "looks how that goes, and tells the destination what has come",
+    "receive_clone": "reads what has come, makes files of it, and tells the source",
+    "outgoing_transfer_hypervisor": "settles with the destination what has become of old transfers",
+    "incoming_transfer_hypervisor": "the same with the source",
+    "check_integrity": "reads copies again",
+    "create_local_clone": "fills drives that are to be carried",
+    "duplicate_remote_instance_hypervisor": "compares what others are known to hold with what they hold",
+    "rolling_deletion": "lets copies here go that others hold",
+    "corruption_fixer": "has files made whole whose copies are bad: from copies here, else from another librarian",
+}
+IGNORED = frozenset({"max_rsync_retries"})  # of existing librarians; there is nothing here that it would change
 SPELLINGS = {"recieve_clone": "receive_clone", "recv_clone": "receive_clone"}
 
 DEFAULT = (
     Plan("consume_queue", "consume queue", 1.0),
-    Plan("check_consumed_queue", "check consumed queue", 1.0),
+    Plan("check_consumed_queue", "check consumed queue", 1.0, None, MappingProxyType({"complete_status": 2})),
     Plan("receive_clone", "receive clone", 1.0, None, MappingProxyType({"files_per_run": 1024, "deletion_policy": 0})),
     Plan("corruption_fixer", "corruption fixer", 60.0),
     Plan("outgoing_transfer_hypervisor", "outgoing hypervisor", 3600.0, None, MappingProxyType({"age_in_days": 1.0})),
@@ -170,6 +221,8 @@ def read(data: Any) -> tuple[Plan, ...]:
         raise SettingsError("a table is needed, by kind of task", "kinds: " + ", ".join(KINDS))
     plans: list[Plan] = []
     for word, tables in data.items():
+        if word in IGNORED:
+            continue
         kind = SPELLINGS.get(word, word)
         if kind not in KINDS:
             raise SettingsError(f"{word}: there is no such kind of task", "kinds: " + ", ".join(KINDS))

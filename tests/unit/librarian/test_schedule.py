@@ -58,6 +58,17 @@ def test_the_spellings_of_old_files_are_known(spelling: str) -> None:
     assert [plan.kind for plan in read({spelling: [CHECK]})] == ["receive_clone"]
 
 
+def test_keys_of_existing_librarians_are_taken_over() -> None:
+    queue = {**CHECK, "task_name": "queue", "complete_status": 2}
+    receive = {**CHECK, "task_name": "receive", "deletion_policy": "ALLOWED"}
+    old = {"max_rsync_retries": 8, "check_consumed_queue": [queue], "recieve_clone": [receive]}
+    plans = read(old)
+    assert [plan.kind for plan in plans] == ["check_consumed_queue", "receive_clone"]
+    assert (plans[0]["complete_status"], plans[1]["deletion_policy"]) == (2, 1)
+    receive["deletion_policy"], queue["complete_status"] = "disallowed", "STAGED"
+    assert [read(old)[0]["complete_status"], read(old)[1]["deletion_policy"]] == [2, 0]
+
+
 def test_an_empty_schedule_is_one() -> None:
     assert read({}) == ()
     assert read({"send_clone": []}) == ()
@@ -108,6 +119,9 @@ MISTAKES: list[tuple[Any, str]] = [
     ({"send_clone": [{**SEND, "store_preference": 1}]}, r"\.store_preference: 1 is not a text or null"),
     ({"incoming_transfer_hypervisor": [{**CHECK, "age_in_days": None}]}, r"\.age_in_days: None is not a number"),
     ({"send_clone": [SEND], "check_consumed_queue": [{**CHECK, "task_name": "to central"}]}, "'to central' stands"),
+    ({"check_consumed_queue": [{**CHECK, "complete_status": 3}]}, r"complete_status: 3 is not 2 or STAGED"),
+    ({"receive_clone": [{**CHECK, "deletion_policy": "PERHAPS"}]}, r"deletion_policy: 'PERHAPS' is not 0 \(DIS"),
+    ({"receive_clone": [{**CHECK, "deletion_policy": True}]}, r"deletion_policy: True is not 0 \(DIS"),
     ({"send_clone": [SEND, SEND]}, "task_name 'to central' stands there twice"),
     ({"receive_clone": [CHECK], "recv_clone": [CHECK]}, "task_name 'check' stands there twice"),
 ]
