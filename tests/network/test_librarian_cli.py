@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from goggles import AdminClient, LibrarianClient
-from goggles.cli import librarian_files  # noqa: F401 - declares commands
+from goggles.cli import librarian_accounts, librarian_files  # noqa: F401 - they declare commands
 from goggles.cli.librarian_grammar import COMMANDS, parser
 from goggles.exceptions import LibrarianHTTPError, LibrarianPartialError, LibrarianTimeoutError
 from goggles.roles import Role
@@ -178,6 +178,35 @@ def test_accounts_come_and_go(run: Run, client: AdminClient, level: str) -> None
     assert caught.value.status_code == 404
 
 
+def test_accounts_are_listed_and_changed(run: Run, network: Network) -> None:
+    ok(run, f"create-user {HERE} --username=bea --password='long enough' --auth-level=callback")
+    assert {"username": "bea", "auth_level": "CALLBACK"} in ok(run, f"get-user-list {HERE}")
+    assert "bea" in run(f"get-user-list {HERE}").stdout
+    ok(run, f"update-user {HERE} --username=bea --auth-level=ReadAppend")
+    assert {"username": "bea", "auth_level": "READAPPEND"} in ok(run, f"get-user-list {HERE}")
+    ok(run, f"update-user {HERE} --username=bea --password=-", stdin="another one\n")
+    peer = network[HERE].dial("admin", Role.ADMIN)
+    try:
+        assert peer.call("login", "bea", "another one") == "READAPPEND"
+    finally:
+        peer.close()
+    ok(run, f"delete-user {HERE} --username=bea")
+
+
+def test_a_task_that_does_nothing_says_why(run: Run, network: Network) -> None:
+    add_dead(network)
+    ok(run, f"set-librarian-transfer {HERE} --name=dead --disabled")
+    plan = (("destination_librarian", "dead"),)
+    assert network.admin(HERE, "run_plan", "send_clone", plan, "to the dead") == 0
+    done = run(f"run-task {HERE} 'to the dead'")
+    assert (done.returncode, done.stdout) == (0, "to the dead: 0 done\n")
+    assert "to the dead: transfers to librarian dead are disabled" in done.stderr
+    network.admin(HERE, "remove_librarian", "dead", True)
+    done = run(f"run-task {HERE} send_clone")
+    assert done.returncode == 1, "one of the tasks of this kind failed"
+    assert "no librarian 'dead' is known here" in done.stderr
+
+
 def test_a_user_changes_the_own_password_and_goes_on(client: AdminClient, network: Network) -> None:
     client.create_user("carl", "the first password", "READWRITE")
     info = connection(network[HERE])
@@ -249,6 +278,8 @@ def test_a_folder_is_uploaded_and_what_was_missing_is_added(run: Run, network: N
         (f"create-user {HERE} --username=x --password=y --auth-level=EVERYTHING", 2, "is not one of"),
         (f"create-user {HERE} --username=x --password=- --auth-level=ADMIN", 2, "no password for x was given"),
         (f"create-user {HERE} --username=x --password=short --auth-level=ADMIN", 1, "a password has"),
+        (f"update-user {HERE} --username=nobody --auth-level=NONE", 1, "get-user-list shows those there are"),
+        (f"update-user {HERE} --username={ROOT}", 2, "give --password, --auth-level, or both"),
         (f"delete-user {HERE} --username=nobody", 1, "there is no account 'nobody'"),
         (f"add-librarian {HERE} --name=x --url=localhost --port=1 --authenticator=a:b", 1, "nobody answers"),
         (f"add-librarian {HERE} --name=x --url=localhost --port=1 --authenticator=ab", 1, "user:password"),
@@ -280,6 +311,7 @@ def test_connections_are_checked(run: Run, environment: dict[str, str], network:
     more = {
         "dead": connection(network[HERE], url=f"http://localhost:{free_port()}"),
         "wrong": connection(network[THERE], authenticator="nobody:nothing"),
+        "old": connection(network[THERE], authenticator="sampleauth"),
     }
     done = run("check-connections --json", LIBRARIAN_CLIENT_CONNECTIONS=json.dumps(more))
     why = {row["connection"]: row["why_not"] for row in json.loads(done.stdout)}
@@ -287,6 +319,7 @@ def test_connections_are_checked(run: Run, environment: dict[str, str], network:
     assert why[HERE] == why[THERE] == ""
     assert "nobody answers" in why["dead"]
     assert "does not let nobody in" in why["wrong"]
+    assert "authenticator is not user:password" in why["old"]
 
 
 def test_a_file_that_others_can_read_is_warned_of(run: Run, environment: dict[str, str]) -> None:
@@ -492,8 +525,8 @@ def test_the_guide_names_every_command_with_its_options() -> None:
 
 
 def test_the_commands_of_the_guide_can_be_read() -> None:
-    lines = [line.strip() for line in guide().replace("\\\n", " ").splitlines() if line.startswith("    librarian ")]
-    assert len(lines) == 6
+    lines = [line.strip() for line in guide().replace("\\\n", " ").splitlines() if re.match(r" {4,}librarian ", line)]
+    assert len(lines) == 8
     for line in lines:
         parser().parse_args(shlex.split(line)[1:])
 

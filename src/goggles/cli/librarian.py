@@ -11,7 +11,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from goggles import log
-from goggles.cli import librarian_files, librarian_linking  # noqa: F401 - declares its commands
+from goggles.cli import librarian_accounts, librarian_files, librarian_linking  # noqa: F401 - they declare commands
 from goggles.cli.arguments import need_streams, run
 from goggles.cli.librarian_grammar import COMMANDS, Reply, parser
 from goggles.client.librarian.admin import AdminClient

@@ -1,4 +1,4 @@
-"""The commands of `librarian` about librarians, accounts, stores, errors and tasks.
+"""The commands of `librarian` about librarians, stores, errors and tasks.
 
 Law: see `librarian_grammar`.
 """
@@ -18,8 +18,7 @@ from typing import Any
 
 from rich.text import Text
 
-from goggles.authlevel import AuthLevel
-from goggles.cli.librarian_grammar import ENABLED, Reply, command, on_all, option, switch
+from goggles.cli.librarian_grammar import Reply, command, on_all, on_or_off, option, switch
 from goggles.client.librarian.admin import AdminClient
 from goggles.client.librarian.answers import moment
 from goggles.client.librarian.connections import Connections
@@ -33,12 +32,6 @@ def _time(text: str) -> Any:
         return moment(text)
     except BadRequest as error:
         raise ArgumentTypeError(str(error)) from error
-
-
-def _level(text: str) -> str:
-    if text.upper() not in AuthLevel.__members__:
-        raise ArgumentTypeError(f"{text!r} is not one of {' '.join(AuthLevel.__members__)}")
-    return text.upper()
 
 
 ASK = "-"
@@ -172,7 +165,7 @@ def remove_librarian(client: AdminClient, options: Namespace) -> Reply:
     "Set the transfer state of a librarian.",
     "set-librarian-transfer my-site --name=destination_librarian --disabled",
     NAME,
-    *ENABLED,
+    *on_or_off("librarian", "transfers"),
 )
 def set_librarian_transfer(client: AdminClient, options: Namespace) -> Reply:
     on = which(options)
@@ -184,7 +177,7 @@ def set_librarian_transfer(client: AdminClient, options: Namespace) -> Reply:
 
 @on_all("check-connections", "Try all connections of ~/.hl_client.cfg.", "check-connections")
 def check_connections(connections: Connections, _: Namespace) -> Reply:
-    rows = [_checked(name, connections) for name in sorted(connections.known)]
+    rows = [_checked(name, connections) for name in sorted({*connections.known, *connections.wrong})]
     bad = [row["connection"] for row in rows if not row["available"]]
     columns = {"connection": "connection", "address": "address", "available": "available", "name": "librarian"}
     if not rows:
@@ -194,47 +187,14 @@ def check_connections(connections: Connections, _: Namespace) -> Reply:
 
 
 def _checked(name: str, connections: Connections) -> dict[str, Any]:
-    info = connections.known[name]
-    row: dict[str, Any] = {"connection": name, "address": f"{info.host}:{info.port}"}
+    row: dict[str, Any] = {"connection": name, "address": ""}
     try:
+        info = connections.need(name)
+        row["address"] = f"{info.host}:{info.port}"
         with AdminClient.from_info(info, timeout=5.0) as client:
             return {**row, "available": True, "name": client.ping().name, "why_not": ""}
     except GogglesError as error:
         return {**row, "available": False, "name": "", "why_not": str(error)}
-
-
-# --- accounts --------------------------------------------------------------------------------
-
-
-@command(
-    "create-user",
-    "Create an account.",
-    "create-user my-site --username=source_librarian --password=- --auth-level=ReadAppend",
-    option("--username", required=True, help="The name of the account: that of the librarian that will log in."),
-    option("--password", required=True, help=f"Its password{SECRET}."),
-    option(
-        "--auth-level",
-        required=True,
-        type=_level,
-        metavar="LEVEL",
-        help="READONLY, CALLBACK, READAPPEND, READWRITE or ADMIN.",
-    ),
-)
-def create_user(client: AdminClient, options: Namespace) -> Reply:
-    password = secret(options.password, f"password for {options.username}")
-    client.create_user(options.username, password, options.auth_level)
-    return Reply({"username": options.username}, f"user {options.username} created")
-
-
-@command(
-    "delete-user",
-    "Delete an account.",
-    "delete-user my-site --username=source_librarian",
-    option("--username", required=True, help="The name of the account."),
-)
-def delete_user(client: AdminClient, options: Namespace) -> Reply:
-    client.delete_user(options.username)
-    return Reply({"username": options.username}, f"user {options.username} deleted")
 
 
 # --- stores ----------------------------------------------------------------------------------
@@ -253,7 +213,7 @@ def get_store_list(client: AdminClient, _: Namespace) -> Reply:
     "Set whether new files go to a store.",
     "set-store-state my-site --store=alice --disabled",
     STORE,
-    *ENABLED,
+    *on_or_off("store", "new files"),
 )
 def set_store_state(client: AdminClient, options: Namespace) -> Reply:
     on = which(options)
@@ -358,19 +318,23 @@ def clear_error(client: AdminClient, options: Namespace) -> Reply:
     return Reply({"id": options.id}, f"error {options.id} cleared")
 
 
-@command("tasks", "Show the background tasks of the librarian.", "tasks my-site")
+@command("tasks", "Show the background tasks of the librarian, and how each did the last time.", "tasks my-site")
 def tasks(client: AdminClient, _: Namespace) -> Reply:
     known = client.get_tasks()
     columns = {"name": "name", "kind": "kind", "began": "began", "ended": "ended", "next": "next", "result": "result"}
-    return Reply(known, grid(known, **columns, count="_count", message="message") if known else "there are no tasks")
+    return Reply(known, grid(known, **columns, count="_did", message="message") if known else "there are no tasks")
 
 
 @command(
     "run-task",
     "Run a background task of the librarian now.",
     "run-task my-site send_clone",
-    option("name", metavar="NAME", help="Its name, as `tasks` shows it."),
+    option("name", metavar="NAME", help="Its name or its kind, as `tasks` shows them; a kind runs all of that kind."),
 )
 def run_task(client: AdminClient, options: Namespace) -> Reply:
     count = client.run_task(options.name)
-    return Reply({"name": options.name, "count": count}, f"{options.name} is done: {count}")
+    ran = [task for task in client.get_tasks() if options.name in (task.name, task.kind)]
+    said = [f"{safe(task.name)}: {safe(task.message)}" for task in ran if task.message]
+    failed = any(task.result == "failed" for task in ran)
+    told = {"name": options.name, "count": count, "remarks": said}
+    return Reply(told, f"{safe(options.name)}: {count} done", 1 if failed else 0, "; ".join(said))

@@ -88,20 +88,22 @@ def validate_file(client: AdminClient, options: Namespace) -> Reply:
     "evict my-site /2026/07/raw.dat --copies=2",
     PATH,
     option(
-        "--copies", type=int, default=1, metavar="N", help="So many librarians must hold it (default: %(default)s)."
+        "--copies",
+        type=int,
+        default=1,
+        metavar="N",
+        help="So many good copies must be elsewhere (default: %(default)s).",
     ),
 )
 def evict(client: AdminClient, options: Namespace) -> Reply:
-    return _said(client.evict(options.path, options.copies))
+    done = client.evict(options.path, options.copies)
+    return Reply(done, f"{safe(done.path)}: {done.copies} copies here were let go; other librarians hold it")
 
 
 @command("recall", "Fetch a file whose copies are elsewhere.", "recall my-site /2026/07/raw.dat", PATH)
 def recall(client: AdminClient, options: Namespace) -> Reply:
-    return _said(client.recall(options.path))
-
-
-def _said(answer: dict[str, Any]) -> Reply:
-    return Reply(answer, grid([{"key": key, "value": value} for key, value in answer.items()], key="", value=""))
+    done = client.recall(options.path)
+    return Reply(done, f"{safe(done.path)}: librarian {safe(done.librarian)} sends it")
 
 
 @command(

@@ -15,6 +15,10 @@ from goggles.client.librarian.admin import AdminClient
 from goggles.client.librarian.connections import Connections
 
 CONNECTION = "Which Librarian to talk to; as in ~/.hl_client.cfg."
+EPILOG = (
+    "`librarian COMMAND --help` tells more.  Librarians are named in ~/.hl_client.cfg, or in the file that "
+    "HL_CLIENT_CONFIG names; `librarian check-connections` tries them all.  `librarian globus-login` logs in to Globus."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +90,17 @@ def on_all(
     return declare
 
 
-ENABLED = (
-    switch("--enabled", help="Set it to enabled."),
-    switch("--disabled", help="Set it to disabled."),
-)
+def on_or_off(*what: str) -> tuple[Option, Option]:
+    """--enabled and --disabled of something."""
+    return (
+        switch("--enabled", help=f"Set the {what[0]} to enabled for {what[1]}."),
+        switch("--disabled", help=f"Set the {what[0]} to disabled for {what[1]}."),
+    )
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    made = parsing.parser("librarian", "-V", description="Talk to a librarian.")
+    made = parsing.parser("librarian", "-V", description="Talk to a librarian.", epilog=EPILOG)
     commands = made.add_subparsers(required=True, metavar="COMMAND", dest="command")
     for each in COMMANDS.values():
         _add(commands, each)

@@ -119,5 +119,5 @@ class Background:
             count = self._calls("run_plan", plan.kind, values, plan.name, plan.soft_timeout, timeout=limit)
         finally:
             self._waiting.discard(plan.name)
-        log.info("task %s: %d done", plan.name, count)
+        log.log(logging.INFO if count else logging.DEBUG, "task %s: %d done", plan.name, count)
         return int(count)

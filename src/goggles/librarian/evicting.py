@@ -24,6 +24,7 @@ from goggles.nameserver.decisions import Transaction
 from goggles.nameserver.entry import Entry
 from goggles.nameserver.site import Site
 from goggles.paths import DfsPath, parse
+from goggles.roles import Level
 
 log = logging.getLogger(__name__)
 E, N, R, M = entries.c, instances.c, remote_instances.c, marks.c
@@ -161,7 +162,13 @@ class Evicting:
     def ask(self, path: str, entry: Entry, holders: Sequence[str]) -> str:
         """Have one of these librarians push the file to us; the one that will.  Unavailable where none will."""
         reasons: list[str] = []
+        with self._site.look() as tree:
+            levels = {name: Level(level) for name, level, _ in tree.accounts()}
         for name in holders:
+            if levels.get(name, Level.NONE) < Level.READAPPEND:
+                has = levels[name].name if name in levels else "no level"
+                reasons.append(f"{name} may not send to us: its account here has {has}, and needs READAPPEND")
+                continue
             try:
                 self._peers.call(self._peers.need(name), "please_send", path, entry.size, entry.sha256)
             except GogglesError as error:
@@ -169,4 +176,5 @@ class Evicting:
             else:
                 return name
         why = "; ".join(reasons) or "no librarian is known to hold it"
-        raise Unavailable(f"{path} can not be called back ({why})"[:1000], "see get-librarian-list --ping")
+        hint = "see get-librarian-list --ping, and for levels update-user"
+        raise Unavailable(f"{path} can not be called back ({why})"[:1000], hint)

@@ -36,7 +36,7 @@ from goggles.librarian.keyring import Keyring
 from goggles.librarian.patience import Rests
 from goggles.meta.peering import peers
 from goggles.nameserver.decisions import Transaction
-from goggles.nameserver.passwords import TOO_MANY
+from goggles.nameserver.passwords import TOO_MANY, WRONG
 from goggles.nameserver.site import Site
 from goggles.pki.identity import NAME
 from goggles.roles import Role
@@ -379,4 +379,6 @@ def _what_to_do(error: PermissionDenied) -> str:
     """In the same words each time, so that the same is told once."""
     if error.message == TOO_MANY:
         return "wait a minute; if it lasts, the authenticator has a wrong password"
+    if error.message != WRONG:
+        return error.hint
     return "the authenticator is USER:PASSWORD of an account there: remove-librarian, and add-librarian with it"

@@ -57,6 +57,7 @@ class Tasks:
         self._outbox = outbox
         self._hypervisors = Hypervisors(site, peers, inbox, outbox)
         self._disabled: dict[str, float] = {}  # peers by name: when they were first found disabled, monotonic
+        self._remarks: dict[str, str] = {}  # tasks by name: what is to be said of a run that went well
         self._keeping = keeping
         self._evicting = evicting
         self._plans = {plan.name: plan for plan in plans}
@@ -204,7 +205,8 @@ class Tasks:
                     self._site.trouble("error", category_of(error), f"task {plan.name} failed: {error}")
                 raise
             late = clock.monotonic() >= end
-            run.result, run.message, run.ended = "late" if late else "done", "", clock.now()
+            run.result, run.ended = "late" if late else "done", clock.now()
+            run.message = self._remarks.pop(plan.name, "")
             self._memory.note(plan.name, run)
         return run.count
 
@@ -259,7 +261,7 @@ class Tasks:
     def _send_clone(self, plan: Plan, over: Callable[[], bool]) -> int:
         peer = self._peers.need(plan["destination_librarian"])
         if not peer.enabled:
-            log.info("task %s: transfers to librarian %s are disabled", plan.name, peer.name)
+            self._remarks[plan.name] = f"transfers to librarian {peer.name} are disabled"
             self._warn_disabled(peer, plan["warn_disabled_timer"])
             return 0
         self._disabled.pop(peer.name, None)

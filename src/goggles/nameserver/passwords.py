@@ -25,7 +25,7 @@ LONGEST, SHORTEST = 1_024, 8  # characters of a password
 FREE = 2  # failures that cost nothing
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds
 MAX_FAILURES = 10_000  # names and callers that are remembered
-TOO_MANY = "too many failed log-ins"
+TOO_MANY, WRONG = "too many failed log-ins", "user name or password is wrong"
 AT_ONCE = 2  # digests that are computed at the same moment: each takes 64 MiB
 
 
@@ -82,7 +82,7 @@ class Passwords:
             return
         self._failed(keys)
         log.warning("failed log-in as %s from %s", show(user[:64]), caller)
-        raise PermissionDenied("user name or password is wrong")
+        raise PermissionDenied(WRONG)
 
     def _matches(self, password: str, kept: bytes | None) -> bool:
         if len(password) > LONGEST:

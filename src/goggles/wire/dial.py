@@ -142,7 +142,7 @@ class Dialer:
         try:
             peer = Peer(sock, identity, address)
         except ConnectionLost as error:
-            raise _refused(error, address) from error
+            raise _refused(error, address, abroad) from error
         self._keep_session(address, ALPN_RPC, sock)
         return peer
 
@@ -162,16 +162,16 @@ class Dialer:
         plain = _connect_plain(address, timeout)
         try:
             sock = self._secure(plain, address, alpn, hostname or address.host)
-            identity = self.contexts.identify(sock, frozenset({role}) if abroad else frozenset())
+            identity = self.contexts.identify(sock, frozenset(Role) if abroad else frozenset())
         except CertificateError:
             plain.close()
             raise
         except (OSError, ValueError) as error:
             plain.close()
-            raise _explain(error, address) from error
+            raise _explain(error, address, abroad) from error
         if identity.role is not role or (name and identity.name != name):
             sock.close()
-            wanted = f"{role.value} {name}".strip()
+            wanted = f"{role.value} {name}" if name else f"a {role.value}"
             raise CertificateError(f"{address} is {identity}, not {wanted}", "check host and port")
         sock.settimeout(STALL)
         return sock, identity
@@ -202,22 +202,25 @@ def _connect_plain(address: Address, timeout: float) -> socket.socket:
         ) from error
 
 
-def _refused(error: ConnectionLost, address: Address) -> Exception:
+def _refused(error: ConnectionLost, address: Address, abroad: bool) -> Exception:
     """In TLS 1.3 a server judges the client's certificate after the client's side of the handshake is done."""
     cause = str(error.__cause__)
-    hint = "vg-certs check says why a handshake fails"
+    hint = f"{'is our CA in its --peer_ca? ' if abroad else ''}its log says why"
     if "alert" in cause.lower():
         return CertificateError(f"{address} refused our certificate: {cause}", hint)
     return ConnectionLost(f"{address} ended the connection right after the handshake: {cause}", hint)
 
 
-def _explain(error: Exception, address: Address) -> Exception:
+def _explain(error: Exception, address: Address, abroad: bool) -> Exception:
     """A handshake failure in words."""
     hint = "vg-certs check says why a handshake fails"
     if isinstance(error, ssl.SSLCertVerificationError):
-        return CertificateError(f"the certificate of {address} is refused: {error.verify_message}", hint)
+        message = f"the certificate of {address} is refused: {error.verify_message}"
+        return CertificateError(message, _untrusted(error, abroad))
     if isinstance(error, ssl.SSLError) and "alert" in str(error).lower():
         return CertificateError(f"{address} refused our certificate: {error.reason}", hint)
+    if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
+        return CertificateError(f"what answers at {address} speaks no TLS", "check host and port")
     if isinstance(error, ssl.SSLError):
         return CertificateError(f"no TLS with {address}: {error.reason or error}", hint)
     if isinstance(error, TimeoutError):
@@ -225,3 +228,11 @@ def _explain(error: Exception, address: Address) -> Exception:
             f"{address} did not finish the handshake in time", "is it overloaded, or not a goggles port?"
         )
     return ConnectionLost(f"{address} ended the connection in the handshake: {error}", hint)
+
+
+def _untrusted(error: ssl.SSLCertVerificationError, abroad: bool) -> str:
+    """What to do where the other side's certificate is not believed."""
+    if "mismatch" in error.verify_message.lower():
+        return "its certificate must hold the name it is called by; through a tunnel, give the name that it holds"
+    where = "the CA of that site must be in the --peer_ca of ours" if abroad else "its CA must be in --ca_cert"
+    return f"{where}; vg-certs check says more"

@@ -70,6 +70,15 @@ def test_a_password_is_not_shown(tmp_path: Path) -> None:
     assert "au:th" not in repr(load({}, tmp_path))
 
 
+def test_a_connection_that_is_wrong_keeps_nobody_from_another(tmp_path: Path) -> None:
+    write(tmp_path / ".hl_client.cfg", {"old": {**URL, "authenticator": "sampleauth"}, "good": URL})
+    found = load({}, tmp_path)
+    assert found.need("good") == WANTED
+    assert list(found.wrong) == ["old"]
+    with pytest.raises(SettingsError, match=r"connections\.old\.authenticator is not user:password"):
+        found.need("old")
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -95,14 +104,14 @@ def test_what_is_wrong_names_the_file_and_the_key(tmp_path: Path, content: str, 
     file = tmp_path / ".hl_client.cfg"
     file.write_text(content)
     with pytest.raises(SettingsError) as caught:
-        load({}, tmp_path)
+        load({}, tmp_path).need("b")
     assert words.replace("FILE", str(file)) in str(caught.value)
     assert str(file) in str(caught.value)
 
 
 def test_what_is_wrong_in_the_variable_names_it(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=f"{VARIABLE}.b.url"):
-        load({VARIABLE: '{"b": {"url": "ftp://x", "authenticator": "a:b"}}'}, tmp_path)
+        load({VARIABLE: '{"b": {"url": "ftp://x", "authenticator": "a:b"}}'}, tmp_path).need("b")
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

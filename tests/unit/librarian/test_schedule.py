@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -186,3 +187,14 @@ def test_what_was_read_can_be_read_again(kind: str) -> None:
 def test_what_comes_again_is_checked_again(kind: str, timeout: float | None, values: Any, words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         again(kind, "name", timeout, values)
+
+
+def test_the_schedules_of_the_guide_are_right() -> None:
+    guide = (Path(__file__).resolve().parents[3] / "docs" / "librarian.md").read_text("utf-8")
+    fenced = [json.loads(text) for text in re.findall(r"^```json\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)]
+    schedules = [content for content in fenced if "connections" not in content]
+    indented = re.findall(r"^ {7}(\{.*?\]\})$", guide, re.MULTILINE | re.DOTALL)
+    schedules += [json.loads(text) for text in indented]
+    kinds = {plan.kind for content in schedules for plan in read(content)}
+    assert len(schedules) == 3
+    assert {"send_clone", "receive_clone", "create_local_clone"} <= kinds

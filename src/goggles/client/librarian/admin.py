@@ -48,6 +48,10 @@ class AdminClient(LibrarianClient):
         """Its `username` and its `auth_level`."""
         return Answer(username=username, auth_level=AuthLevel[self.line.ask("get_user", username)])
 
+    def get_user_list(self) -> list[Answer]:
+        """Each account: its `username`, and the name of its `auth_level`."""
+        return [Answer(username=name, auth_level=level) for name, level in self.line.ask("accounts")]
+
     # --- librarians ------------------------------------------------------------------------
 
     def get_librarian_list(self, ping: bool = False) -> list[Answer]:

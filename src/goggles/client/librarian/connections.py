@@ -1,8 +1,8 @@
 """The librarians that a user has names for: ~/.hl_client.cfg and its kin.
 
 Law: connections come from the file that HL_CLIENT_CONFIG names, else ~/.hl_client.cfg, else ~/.hl_client.json, and from
-the variable LIBRARIAN_CLIENT_CONNECTIONS, which is stronger.  An error names the place and the key, and never shows a
-password.
+the variable LIBRARIAN_CLIENT_CONNECTIONS, which is stronger.  A connection that can not be used is no reason not to use
+another.  An error names the place and the key, and never shows a password.
 """
 
 from __future__ import annotations
@@ -43,16 +43,20 @@ class ClientInfo:
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """All that were found.  `places`: where; `open_to_others`: the file, where others can read it."""
+    """All that were found.  `wrong`: what is wrong with those that can not be used; `places`: where they stand;
+    `open_to_others`: the file, where others can read it."""
 
     known: Mapping[str, ClientInfo]
     places: tuple[str, ...]
     open_to_others: Path | None = None
+    wrong: Mapping[str, SettingsError] = field(default_factory=dict)
 
     def need(self, name: str) -> ClientInfo:
-        """SettingsError where there is none of this name."""
+        """SettingsError where there is none of this name, or something is wrong with it."""
         if name in self.known:
             return self.known[name]
+        if name in self.wrong:
+            raise self.wrong[name]
         if not self.places:
             raise SettingsError(
                 f"there is no connection {name!r}: neither ~/{USUAL[0]} nor ~/{USUAL[1]} is there, nor is {FILE} set",
@@ -69,18 +73,20 @@ class Connections:
 def load(environ: Mapping[str, str] | None = None, home: Path | None = None) -> Connections:
     """The connections of this user."""
     environ = os.environ if environ is None else environ
-    known: dict[str, ClientInfo] = {}
+    found: dict[str, ClientInfo | SettingsError] = {}
     places: list[str] = []
     exposed = None
     file = _file(environ, home or _home())
     if file is not None:
-        known |= _from_file(file)
+        found |= _from_file(file)
         places.append(str(file))
         exposed = file if file.stat().st_mode & 0o077 else None
     if environ.get(VARIABLE):
-        known |= _each(_json(environ[VARIABLE], VARIABLE), VARIABLE, Path())
+        found |= _each(_json(environ[VARIABLE], VARIABLE), VARIABLE, Path())
         places.append(VARIABLE)
-    return Connections(known, tuple(places), exposed)
+    known = {name: one for name, one in found.items() if isinstance(one, ClientInfo)}
+    wrong = {name: one for name, one in found.items() if isinstance(one, SettingsError)}
+    return Connections(known, tuple(places), exposed, wrong)
 
 
 def _home() -> Path:
@@ -96,7 +102,7 @@ def _file(environ: Mapping[str, str], home: Path) -> Path | None:
     return next((home / name for name in USUAL if (home / name).exists()), None)
 
 
-def _from_file(file: Path) -> dict[str, ClientInfo]:
+def _from_file(file: Path) -> dict[str, ClientInfo | SettingsError]:
     try:
         text = file.read_text("utf-8")
     except OSError as error:
@@ -116,10 +122,17 @@ def _json(text: str, place: str) -> Any:
         raise SettingsError(f"{place} is not JSON: {error}") from error
 
 
-def _each(content: Any, place: str, folder: Path) -> dict[str, ClientInfo]:
+def _each(content: Any, place: str, folder: Path) -> dict[str, ClientInfo | SettingsError]:
+    """What can not be used is told when it is asked for: it must not keep anybody from the others."""
     if not isinstance(content, dict):
         raise SettingsError(f"{place} must be an object of connections by name")
-    return {name: _Reader(item, f"{place}.{name}", folder).info() for name, item in content.items()}
+    found: dict[str, ClientInfo | SettingsError] = {}
+    for name, item in content.items():
+        try:
+            found[name] = _Reader(item, f"{place}.{name}", folder).info()
+        except SettingsError as error:
+            found[name] = error
+    return found
 
 
 class _Reader:
@@ -155,7 +168,7 @@ class _Reader:
         if "authenticator" in self._item:
             user, colon, password = self._text("authenticator").partition(":")
             if not (user and colon and password):
-                raise SettingsError(f"{self._place}.authenticator is not user:password")
+                raise SettingsError(f"{self._place}.authenticator is not user:password", "of an account on it")
             return user, password
         for key in ("user", "password"):
             if not self._text(key):
