@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from goggles.errors import BadRequest, Conflict, GogglesError, NotFound, Shared
+from goggles.errors import BadRequest, Conflict, GogglesError, NotFound, Shared, Unavailable
 from goggles.roles import Role
 from goggles.testing.cluster import wait_until
 from goggles.testing.network import Network
@@ -137,6 +137,10 @@ def test_an_evicted_file_is_listed_and_comes_back_when_it_is_called(network: Net
         b"".join(fs.read("/evict/file"))
     with pytest.raises(Shared):
         fs.write("/evict/file", b"other bytes")
+    network.admin("source", "update_user", "central", level="CALLBACK")
+    with pytest.raises(Unavailable, match=r"its account here has CALLBACK, and needs READAPPEND.*update-user"):
+        network.admin("source", "recall", "/evict/file")
+    network.admin("source", "update_user", "central", level="READAPPEND")
     assert dict(network.admin("source", "recall", "/evict/file"))["librarian"] == "central"
     wait_until("back", lambda: fs.stat("/evict/file").held == "here and elsewhere", 30)
     network["source"].wait_whole(30)

@@ -121,6 +121,7 @@ def test_who_works_on_the_database_is_noticed_by_the_running_nameserver(run: Run
     change = "transfer_status"
     assert run(f"--librarian dead --disable {where}", change).stdout == "transfers to dead are disabled\n"
     assert states(network)["dead"] is False
+    assert ok(run, f"--librarian dead --disable {where}", program=change) == {"librarian": "dead", "enabled": False}
     done = run("--librarian dead --enable", change, GOGGLES_DATABASE=network[HERE].database)
     assert done.returncode == 0, done.stderr
     assert states(network)["dead"] is True

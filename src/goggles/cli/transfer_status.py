@@ -7,6 +7,7 @@ every use.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.enable == options.disable:
             raise SettingsError("give one of --enable and --disable", f"{PROGRAM} --help tells more")
         change(_database(options.database), options.librarian, options.enable)
-        print(f"transfers to {options.librarian} are {'enabled' if options.enable else 'disabled'}")
+        told = {"librarian": options.librarian, "enabled": bool(options.enable)}
+        state = "enabled" if options.enable else "disabled"
+        print(json.dumps(told) if options.json else f"transfers to {options.librarian} are {state}")
         return 0
 
     need_streams()
@@ -47,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--enable", action="store_true", help="Enable the librarian.")
     made.add_argument("--disable", action="store_true", help="Disable the librarian.")
     made.add_argument("--database", help="As of vg-nameserver: a SQLite file or a URL (default: goggles.db).")
+    made.add_argument("--json", action="store_true", help="Print the answer as JSON.")
     return made
 
 
