@@ -60,7 +60,7 @@ class Accounts:
         """Check the password; what the principal may do as this user, to be asked at each call."""
         known = self._known.get(user)
         kept = None if known is None else known.digest
-        self._passwords.check(user, password, kept, self._caller(identity, address))
+        self._passwords.check(user, password, kept, *self._caller(identity, address))
 
         def level() -> Level:
             now = self._known.get(user)
@@ -69,10 +69,11 @@ class Accounts:
 
         return level
 
-    def _caller(self, identity: Identity, address: str) -> str:
-        """Who waits after a failed log-in.  Of another site only the site is certain: its CA can make any name."""
-        home = identity.site == self._site.dialer.contexts.identity.site
-        return f"{identity if home else f'site {identity.site}'} at {address}"
+    def _caller(self, identity: Identity, address: str) -> tuple[str, str]:
+        """Who waits after a failed log-in, alone and with whom.  The CA of another site can make any name."""
+        if identity.site == self._site.dialer.contexts.identity.site:
+            return f"{identity} at {address}", ""
+        return f"site {identity.site} at {address}", f"other sites at {address}"
 
     def listing(self) -> tuple[tuple[str, str], ...]:
         return tuple(sorted((account.name, account.level.name) for account in self._known.values()))

@@ -11,6 +11,7 @@ import logging
 import secrets
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from argon2 import PasswordHasher
@@ -23,15 +24,16 @@ from goggles.paths import show
 log = logging.getLogger(__name__)
 LONGEST, SHORTEST = 1_024, 8  # characters of a password
 FREE = 2  # failures that cost nothing
+CROWD_FREE = 20  # the same for all of a crowd together
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds
 MAX_FAILURES = 10_000  # names and callers that are remembered
 TOO_MANY, WRONG = "too many failed log-ins", "user name or password is wrong"
 AT_ONCE = 2  # digests that are computed at the same moment: each takes 64 MiB
 
 
-def pause_after(failures: int) -> float:
+def pause_after(failures: int, free: int = FREE) -> float:
     """Seconds to wait after so many failures in a row."""
-    over = failures - FREE
+    over = failures - free
     return 0.0 if over <= 0 else float(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(over - 1, 16)))
 
 
@@ -69,11 +71,14 @@ class Passwords:
         with self._computing:
             return self._hasher.hash(check_form(password)).encode()
 
-    def check(self, user: str, password: str, kept: bytes | None, caller: str) -> None:
+    def check(self, user: str, password: str, kept: bytes | None, caller: str, crowd: str = "") -> None:
         """PermissionDenied unless `kept` is the digest of `password` (None: there is no such user).
 
-        `caller`: who tries, as far as it is certain; whoever else comes from there does not have to wait for it."""
-        keys = ((user, caller), ("", caller))
+        `caller`: who tries, as far as it is certain; whoever else comes from there does not have to wait for it.
+        `crowd`: those among whom nobody is certain, who together may fail more often and then wait together."""
+        keys = {(user, caller): FREE, ("", caller): FREE}
+        if crowd:
+            keys["", crowd] = CROWD_FREE
         self._refuse_hasty(keys)
         if self._matches(password, kept):
             with self._lock:
@@ -96,20 +101,20 @@ class Passwords:
                 return False
             return kept is not None
 
-    def _refuse_hasty(self, keys: tuple[tuple[str, str], ...]) -> None:
+    def _refuse_hasty(self, keys: Iterable[tuple[str, str]]) -> None:
         now = self._clock.monotonic()
         with self._lock:
             left = max(self._failures[key].until - now if key in self._failures else 0.0 for key in keys)
         if left > 0:
             raise PermissionDenied(TOO_MANY, f"try again in {max(1.0, left):.0f} s")
 
-    def _failed(self, keys: tuple[tuple[str, str], ...]) -> None:
+    def _failed(self, keys: Mapping[tuple[str, str], int]) -> None:
         now = self._clock.monotonic()
         with self._lock:
-            for key in keys:
+            for key, free in keys.items():
                 failures = self._failures.setdefault(key, _Failures())
                 failures.count += 1
-                failures.until = now + pause_after(failures.count)
+                failures.until = now + pause_after(failures.count, free)
                 self._failures.move_to_end(key)
             while len(self._failures) > MAX_FAILURES:
                 self._failures.popitem(last=False)

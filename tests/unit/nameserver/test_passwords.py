@@ -6,7 +6,7 @@ import pytest
 
 from goggles.clock import ManualClock
 from goggles.errors import BadRequest, PermissionDenied
-from goggles.nameserver.passwords import LONGEST_PAUSE, Passwords, check_form, invent, pause_after
+from goggles.nameserver.passwords import CROWD_FREE, LONGEST_PAUSE, Passwords, check_form, invent, pause_after
 
 SECRET = "correct horse: battery staple"
 
@@ -64,6 +64,21 @@ def test_guessing_many_names_from_one_host_is_guessing_too(passwords: Passwords)
             passwords.check(name, "guess guess", None, "scanner")
     with pytest.raises(PermissionDenied, match="too many"):
         passwords.check("d", "guess guess", None, "scanner")
+
+
+def test_a_crowd_may_fail_more_often_and_then_waits_together(clock: ManualClock, kept: bytes) -> None:
+    """Else a site could guess under ever new names."""
+    passwords = Passwords(clock)
+    for number in range(CROWD_FREE + 1):
+        with pytest.raises(PermissionDenied, match="wrong"):
+            passwords.check("eve", "guess guess", None, f"site {number}", "crowd")
+    with pytest.raises(PermissionDenied, match="too many"):
+        passwords.check("ann", SECRET, kept, "another site", "crowd")
+    passwords.check("ann", SECRET, kept, "at home")
+    clock.advance(1.1)
+    passwords.check("ann", SECRET, kept, "another site", "crowd")
+    with pytest.raises(PermissionDenied, match="wrong"):
+        passwords.check("eve", "guess guess", None, "site 99", "crowd")
 
 
 def test_pauses_grow_to_a_minute() -> None:
