@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from goggles import AdminClient, LibrarianClient
-from goggles.cli import librarian_accounts, librarian_files  # noqa: F401 - they declare commands
+from goggles.cli import librarian  # noqa: F401 - it declares the commands
 from goggles.cli.librarian_grammar import COMMANDS, parser
 from goggles.exceptions import LibrarianHTTPError, LibrarianPartialError, LibrarianTimeoutError
 from goggles.roles import Role
