@@ -19,7 +19,7 @@ SERVERS = {
     "email": "auth.globus.org",
 }
 TRANSFER_ALL = "urn:globus:auth:scope:transfer.api.globus.org:all"
-NATIVE_PAGE = "https://auth.globus.org/v2/web/auth-code"
+NATIVE_PAGE = "/v2/web/auth-code"  # below the address of Auth
 DATA_ACCESS = "*https://auth.globus.org/scopes/{}/data_access"
 
 
@@ -73,6 +73,7 @@ class Auth:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.lifetime = 172_800.0  # seconds of an access token
+        self.echoes = False  # whether it repeats what it refuses
         self.rotates = False  # whether a refresh token holds for one use
         self.apps: dict[str, App] = {}
         self.tokens: dict[str, Token] = {}
@@ -102,7 +103,7 @@ class Auth:
         app = self.apps.get(asked.get("client_id", ""))
         if app is None or app.secret is not None or asked.get("response_type") != "code":
             raise AuthRefused(400, "invalid_request", "no native app")
-        if asked.get("redirect_uri") != NATIVE_PAGE or asked.get("code_challenge_method") != "S256":
+        if not asked.get("redirect_uri", "").endswith(NATIVE_PAGE) or asked.get("code_challenge_method") != "S256":
             raise AuthRefused(400, "invalid_request", "the redirect or the challenge")
         if asked.get("access_type") != "offline":
             raise AuthRefused(400, "invalid_request", "no refresh token asked for")
@@ -152,7 +153,7 @@ class Auth:
         given = form.get("refresh_token", "")
         grant = next((one for one in self.grants if one.refresh == given and given), None)
         if grant is None or grant.app is not app or grant.revoked:
-            raise AuthRefused(400, "invalid_grant", "the refresh token is not active")
+            raise AuthRefused(400, "invalid_grant", f"the refresh token {given if self.echoes else ''} is not active")
         if self.rotates:
             grant.revoked = True
             grant = Grant(app, grant.identity, grant.scopes, grant.consents, grant.session)

@@ -20,7 +20,7 @@ class Trip:
     """Spoils requests whose `METHOD path` matches: `times` of them, after `skip` others.
 
     how: reset-before, reset-after (carried out, no answer), html (a gateway), 500, 503 (maintenance), 429, slow,
-    garbage (200, no JSON), cut (half an answer), 401."""
+    garbage (200, no JSON), empty (200, an empty document), cut (half an answer), 401, 403."""
 
     match: str
     how: str
@@ -86,6 +86,8 @@ class Handler(BaseHTTPRequestHandler):
             "504": (504, HTML.replace(b"502", b"504"), {}),
             "429": (429, {"code": "TooManyRequests", "message": "Slow down"}, {"Retry-After": "1"}),
             "401": (401, {"code": "AuthenticationFailed", "message": "Token is not active"}, {}),
+            "403": (403, {"code": "PermissionDenied", "message": "No", "request_id": "x", "resource": "/"}, {}),
+            "empty": (200, {}, {}),
             "garbage": (200, b"<!doctype html><p>Please log in to the wireless network", {}),
         }
         status, answer, headers = spoiled.get(how) or globus.answer(self.command, self.path, self.headers, body)

@@ -23,6 +23,7 @@ from goggles.client.librarian.admin import AdminClient
 from goggles.client.librarian.answers import moment
 from goggles.client.librarian.connections import Connections
 from goggles.client.shell import render
+from goggles.client.shell.operating import under_way
 from goggles.client.shell.words import safe
 from goggles.errors import BadRequest, Cancelled, GogglesError, LocalFileError, SettingsError
 
@@ -323,6 +324,12 @@ def tasks(client: AdminClient, _: Namespace) -> Reply:
     known = client.get_tasks()
     columns = {"name": "name", "kind": "kind", "began": "began", "ended": "ended", "next": "next", "result": "result"}
     return Reply(known, grid(known, **columns, count="_did", message="message") if known else "there are no tasks")
+
+
+@command("transfers", "Show what waits for other librarians or is on its way, and how far it is.", "transfers my-site")
+def transfers(client: AdminClient, _: Namespace) -> Reply:
+    known = client.get_transfers()
+    return Reply(known, under_way(known) if known else "nothing is on its way to another librarian")
 
 
 @command(

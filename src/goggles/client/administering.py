@@ -65,6 +65,13 @@ class Administering:
         """The background tasks of the librarian, each with its last run and its next (seconds since 1970, UTC)."""
         return [dict(pairs) for pairs in self._calls("get_tasks")]
 
+    def transfers(self) -> list[dict[str, Any]]:
+        """What waits for other librarians or is on its way there, batch by batch.
+
+        Each with peer, batch, manager, state (waiting or sent), since, tries, files, files_done, task, trouble, and in
+        bytes size, size_done and rate (a second)."""
+        return [dict(pairs) for pairs in self._calls("get_transfers")]
+
     def run_task(self, name: str) -> int:
         """Run a background task, or all of a kind, now; how much they did."""
         return int(self._calls("run_task", str(name), timeout=RUNNING))

@@ -18,6 +18,7 @@ from goggles.librarian.managers.pushing import Reports
 from goggles.librarian.outbox import Outbox
 from goggles.librarian.peers import PeerInfo, Peers
 from goggles.librarian.states import Event
+from goggles.librarian.underway import UnderWay
 from goggles.librarian.validating import Validating
 from goggles.nameserver.doors import Doors, Owners
 from goggles.pki.identity import Identity
@@ -42,6 +43,7 @@ class Desks:
     outbox: Outbox
     reports: Reports
     validating: Validating
+    underway: UnderWay
 
 
 class PeerDoors(Doors):

@@ -20,6 +20,7 @@ from goggles.librarian.peers import PeerInfo, Peers
 from goggles.librarian.runs import Run
 from goggles.librarian.schedule import Plan
 from goggles.librarian.tasks import Tasks
+from goggles.librarian.underway import Flight, UnderWay
 from goggles.meta.peering import errors, incoming, outgoing, send_queue
 from goggles.meta.tables import entries, owed, totals
 from goggles.nameserver.site import Site
@@ -54,6 +55,7 @@ class Figures:
     peers: Sequence[PeerInfo] = ()
     errors: dict[tuple[str, str], int] = field(default_factory=dict)  # that stand, by (severity, category)
     tasks: Sequence[tuple[Plan, Run, float]] = ()
+    flights: Sequence[Flight] = ()  # batches that are not over
     uptime: float = 0.0
 
     @property
@@ -65,10 +67,11 @@ class Figures:
 class Reader:
     """Reads figures, at most once in a second."""
 
-    def __init__(self, site: Site, peers: Peers, tasks: Tasks) -> None:
+    def __init__(self, site: Site, peers: Peers, tasks: Tasks, underway: UnderWay) -> None:
         self._site = site
         self._peers = peers
         self._tasks = tasks
+        self._underway = underway
         self._lock = threading.Lock()
         self._last = Figures()  # guarded by _lock
         self._read_at = float("-inf")  # guarded by _lock
@@ -100,6 +103,7 @@ class Reader:
             uploads=site.uploads.writes,
             storages=[node.info() for node in site.roster.all()],
             tasks=self._tasks.report(),
+            flights=self._underway.read(),
             uptime=site.clock.monotonic() - site.started,
             **known,
         )

@@ -30,6 +30,7 @@ from goggles.librarian.searching import Searching
 from goggles.librarian.sneakernet import SneakerNet
 from goggles.librarian.tasks import Tasks
 from goggles.librarian.troubles import Troubles
+from goggles.librarian.underway import UnderWay
 from goggles.librarian.validating import Validating
 from goggles.meta.peering import marks, peers
 from goggles.nameserver.doors import Owners
@@ -57,12 +58,14 @@ class Librarian:
         self.peers = Peers(site, _dialer(settings), Keyring(settings.encryption_key_file))
         inbox = Inbox(site, self.peers)
         inbox.load()
-        outbox = Outbox(site, self.peers, _managers(site, self.peers, reports, settings), settings.offer_again)
+        self.managers = _managers(site, self.peers, reports, settings)
+        self.underway = UnderWay(site, self.peers, self.managers)
+        outbox = Outbox(site, self.peers, self.managers, settings.offer_again)
         owners = nameserver.owners
         validating = Validating(site, self.peers, owners.verifying)
         evicting = Evicting(site, self.peers, validating)
         keeping = Keeping(site, self.peers, owners.repair, owners.verifying, evicting)
-        self.desks = Desks(self.peers, inbox, outbox, reports, validating)
+        self.desks = Desks(self.peers, inbox, outbox, reports, validating, self.underway)
         self.holdings = Holdings(
             Searching(site, owners.namespace), evicting, keeping, SneakerNet(site, self.peers, keeping)
         )
@@ -73,7 +76,7 @@ class Librarian:
 
     def _watchers(self, site: Site, settings: NameserverSettings) -> list[Companion]:
         """Those that tell others how the site is."""
-        reader, made = Reader(site, self.peers, self.tasks), list[Companion]()
+        reader, made = Reader(site, self.peers, self.tasks, self.underway), list[Companion]()
         if settings.report_to_mandc:
             made.append(Mandc(site, reader))
         if settings.metrics_port:
@@ -90,6 +93,7 @@ class Librarian:
     def stop(self) -> None:
         self.tasks.begin_no_more()
         self.peers.close()  # so that no task waits for an answer
+        self.managers.close()
         self.tasks.stop()
         self.troubles.stop()
 

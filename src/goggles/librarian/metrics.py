@@ -78,7 +78,7 @@ def families(figures: Figures, site: str) -> Iterator[GaugeMetricFamily]:
     """All that is served of `figures`; `site` is the name of the site."""
     yield _gauge("goggles_up", "Whether figures could be read", {(): 1.0})
     yield _gauge("goggles_site_info", "The site and its program", {(site, version.__version__): 1.0}, "site", "version")
-    for part in (_site, _storages, _librarian, _tasks):
+    for part in (_site, _storages, _librarian, _under_way, _tasks):
         yield from part(figures)
 
 
@@ -130,6 +130,23 @@ def _librarian(figures: Figures) -> Iterator[GaugeMetricFamily]:
     yield _gauge("goggles_peer_enabled", "Whether files are pushed to a peer", enabled, "peer")
     standing = {key: float(count) for key, count in figures.errors.items()}
     yield _gauge("goggles_errors", "Errors that nobody has cleared", standing, "severity", "category")
+
+
+def _under_way(figures: Figures) -> Iterator[GaugeMetricFamily]:
+    sent = [flight for flight in figures.flights if flight.manager]
+    pairs = sorted({(flight.peer, flight.manager) for flight in sent})
+    for name, key, text in (
+        ("files", "files", "Files of the batches that are on their way"),
+        ("files_done", "files_done", "Files of them that have come through"),
+        ("size_bytes", "size", "Bytes of the batches that are on their way"),
+        ("size_done_bytes", "size_done", "Bytes of them that have come through"),
+        ("rate_bytes_per_second", "rate", "Bytes a second of the batches that are on their way"),
+    ):
+        found = {
+            pair: float(sum(getattr(flight, key) for flight in sent if (flight.peer, flight.manager) == pair))
+            for pair in pairs
+        }
+        yield _gauge(f"goggles_underway_{name}", text, found, "peer", "manager")
 
 
 def _tasks(figures: Figures) -> Iterator[GaugeMetricFamily]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from goggles.contracts.records import Pairs, Value
@@ -53,6 +54,13 @@ class OpsDoors(AdminDoors):
             went = (("result", run.result), ("message", run.message), ("count", run.count))
             told.append((*planned, *times, *went))
         return tuple(told)
+
+    @exposed(Role.ADMIN, level=Level.ADMIN)
+    def get_transfers(self) -> tuple[Pairs, ...]:
+        """The batches that wait for another librarian or are on their way there, and how far each is: peer, batch,
+        manager, state (waiting or sent), since, tries, files, files_done, size, size_done, rate (bytes a second), task,
+        trouble."""
+        return tuple(tuple(asdict(flight).items()) for flight in self._desks.underway.read())
 
     @exposed(Role.ADMIN, level=Level.ADMIN)
     def run_plan(self, kind: str, values: tuple[Value, ...], name: str, soft_timeout: float | None = None) -> int:

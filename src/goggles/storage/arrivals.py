@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from io import FileIO
@@ -110,6 +111,7 @@ class Arrivals:
                 return
             with self._open(arrival) as file:
                 self._compare(arrival, file, size, sha256)
+                _ours(file.fileno())
                 notes.write(file.fileno(), sha256, version, 0)
                 failpoints.hit("storage.ingest.before_fsync")
                 os.fsync(file.fileno())
@@ -166,3 +168,10 @@ class Arrivals:
                 if arrival in self._doomed:
                     self._doomed.discard(arrival)
                     self._remove(arrival)
+
+
+def _ours(file: int) -> None:
+    """Whatever umask it was carried here with, nobody else may change a file of a storage."""
+    mode = stat.S_IMODE(os.fstat(file).st_mode)
+    if mode & 0o7022:
+        os.fchmod(file, mode & ~0o7022)

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from goggles.librarian.managers.globus.verdict import Phase, Progress, progress, why_it_failed
+from goggles.librarian.managers.globus import verdict
+from goggles.librarian.managers.globus.verdict import Look, Phase, why_it_failed
 
 TASK: dict[str, Any] = {"task_id": "t", "status": "ACTIVE", "nice_status": "OK", "files": 9, "faults": 0}
 
 
-def look(before: Progress | None, now: float, **more: Any) -> Progress:
-    return progress({**TASK, **more}, "central", before, now)
+def look(before: Look | None, now: float, **more: Any) -> Look:
+    return verdict.look({**TASK, **more}, "central", before, now)
 
 
 @pytest.mark.parametrize(

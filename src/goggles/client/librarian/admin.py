@@ -159,6 +159,10 @@ class AdminClient(LibrarianClient):
         """The background tasks, and how each did."""
         return answers(self.line.ask("get_tasks"))
 
+    def get_transfers(self) -> list[Answer]:
+        """What waits for other librarians or is on its way there, and how far each batch is."""
+        return answers(self.line.ask("get_transfers"))
+
     def run_task(self, name: str) -> int:
         """Run a background task now; how much it did."""
         return int(self.line.change("run_task", name, timeout=TASK))

@@ -1,8 +1,9 @@
-"""Commands for those who run a librarian: tasks, validate, evict, recall."""
+"""Commands for those who run a librarian: tasks, transfers, validate, evict, recall."""
 
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -16,6 +17,9 @@ from goggles.errors import BadRequest
 
 HEADINGS = [("task", "left"), ("kind", "left"), ("every", "right"), ("last run", "left"), ("took", "right")]
 HEADINGS += [("result", "left"), ("did", "right"), ("next", "left"), ("message", "path")]
+
+FLIGHTS = [("librarian", "left"), ("state", "left"), ("manager", "left"), ("files", "right"), ("size", "right")]
+FLIGHTS += [("rate", "right"), ("since", "left"), ("task", "left"), ("trouble", "path")]
 
 
 class Operating(Base):
@@ -32,6 +36,12 @@ class Operating(Base):
             raise BadRequest("tasks takes nothing, or: run NAME", "see: help tasks")
         count = self.session.run_task(options.name)
         self.show(options, {"name": options.name, "count": count}, f"{safe(options.name)}: {count} done")
+
+    @takes()
+    def do_transfers(self, options: Namespace) -> None:
+        """List what waits for other librarians or is on its way there, and how far it is."""
+        flights = self.session.transfers()
+        self.show(options, flights, under_way(flights) if flights else "nothing is on its way to another librarian")
 
     @takes(Argument("path", REMOTE, "+"))
     def do_validate(self, options: Namespace) -> None:
@@ -66,6 +76,20 @@ class Operating(Base):
             self.show(options, {"path": path, "librarian": sender}, f"{safe(path)}: librarian {safe(sender)} sends it")
 
         self.each(self.paths(options.path), one)
+
+
+def under_way(flights: Sequence[Mapping[str, Any]]) -> Table:
+    """Batches, and how far each is."""
+    made = render.table(FLIGHTS)
+    for one in flights:
+        files = f"{one['files_done']} of {one['files']}"
+        sizes = f"{render.size(one['size_done'])} of {render.size(one['size'])}"
+        rate = f"{render.size(int(one['rate']))}/s" if one["rate"] else "-"
+        went = [one["manager"] or "-", files, sizes, rate, render.when(one["since"])]
+        made.add_row(
+            Text(safe(one["peer"])), one["state"], *went, Text(safe(one["task"] or "-")), Text(safe(one["trouble"]))
+        )
+    return made
 
 
 def _verdicts(found: list[dict[str, Any]]) -> Table:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from goggles.errors import Unavailable
 from goggles.librarian.ledger import Record
-from goggles.librarian.managers.base import Facility, Status, TransferManager
+from goggles.librarian.managers.base import Facility, Progress, Status, TransferManager
 
-__all__ = ["Managers", "Status", "TransferManager"]
+__all__ = ["Managers", "Progress", "Status", "TransferManager"]
 
 
 class Managers:
@@ -23,6 +23,15 @@ class Managers:
         if name not in self._managers:
             raise Unavailable(f"there is no transfer manager {name!r} here", "enable it, or choose others for the peer")
         return self._managers[name]
+
+    def progress(self, batch: Record, rows: Sequence[Record]) -> Progress:
+        """How far a batch under way is; nothing is known where its manager is not here any more."""
+        manager = self._managers.get(batch.manager)
+        return Progress() if manager is None else manager.progress(batch, rows)
+
+    def close(self) -> None:
+        for manager in self._managers.values():
+            manager.close()
 
     def bound(self, batch: Record) -> TransferManager | None:
         """The manager that alone may go on with a batch, where there is one."""

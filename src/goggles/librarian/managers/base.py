@@ -28,6 +28,18 @@ class Status:
     lost: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a batch under way is, of those files that are still to be noted.  `rate` is bytes a second, `task` what
+    others call the work; `trouble` says what it is in trouble with, '' where it is well."""
+
+    files_done: int = 0
+    size_done: int = 0
+    rate: float = 0.0
+    task: str = ""
+    trouble: str = ""
+
+
 class TransferManager(Protocol):
     """One way to move bytes to a storage of another site."""
 
@@ -46,10 +58,18 @@ class TransferManager(Protocol):
         """Of each transfer, by id, how it is."""
         ...
 
+    def progress(self, batch: Record, rows: Sequence[Record]) -> Progress:
+        """How far these are, as far as it is known; asks nobody."""
+        ...
+
     def forget(self, transfers: Sequence[str]) -> None:
         """These are not asked for again."""
         ...
 
     def stop(self, batch: Record) -> None:
         """Nobody waits for it any more.  Never raises a GogglesError."""
+        ...
+
+    def close(self) -> None:
+        """The program ends: whoever waits for an answer may stop."""
         ...

@@ -14,7 +14,7 @@ from typing import Any
 from goggles.contracts import orders
 from goggles.contracts.orders import PushOrder
 from goggles.librarian.ledger import Record
-from goggles.librarian.managers.base import Facility, Status
+from goggles.librarian.managers.base import Facility, Progress, Status
 from goggles.librarian.managers.steps import begin, holders, joined
 from goggles.librarian.peers import PeerInfo, Peers
 from goggles.nameserver.roster import Node
@@ -90,6 +90,17 @@ class PushManager:
             return Status()
         return Status(error="the storage that sent it has not said how it ended")
 
+    def progress(self, batch: Record, rows: Sequence[Record]) -> Progress:
+        """A storage reports a file when it is sent; how much of one that is under way is there, it does not say."""
+        ended = {row.id: self._reports.get(row.id) for row in rows}
+        done = [row for row in rows if ended[row.id] == ""]
+        size = sum(row.size for row in done)
+        with self._lock:
+            began = [self._asked[row.id] for row in rows if row.id in self._asked]
+        spent = self._site.clock.monotonic() - min(began) if began else 0.0
+        trouble = next((error for error in ended.values() if error), "")
+        return Progress(len(done), size, size / spent if spent > 0 else 0.0, trouble=trouble)
+
     def forget(self, transfers: Sequence[str]) -> None:
         self._reports.forget(transfers)
         with self._lock:
@@ -98,6 +109,9 @@ class PushManager:
 
     def stop(self, batch: Record) -> None:
         """What was ordered ends by itself."""
+
+    def close(self) -> None:
+        """Nothing waits here."""
 
     def _order(self, row: Record, node: Node, store: str, facility: Facility, grant: bytes) -> None:
         """Lock held."""

@@ -35,5 +35,5 @@ def begin(site: Site, peers: Peers, peer: PeerInfo, items: Sequence[tuple[Record
 
 
 def joined(root: object, place: str) -> str:
-    """A place below a root, as a path."""
-    return f"{str(root).rstrip('/')}/{place.lstrip('/')}"
+    """A place below a root, as a path without empty parts."""
+    return "/" + "/".join(part for part in f"{root}/{place}".split("/") if part)

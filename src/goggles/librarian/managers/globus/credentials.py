@@ -85,6 +85,13 @@ class Credentials:
         except OSError as error:
             raise SettingsError(f"the Globus secret can not be kept in {self.file}: {error.strerror}") from error
 
+    def hushed(self, text: str) -> str:
+        """A text of somebody else, without the secret where it repeats it."""
+        try:
+            return text.replace(self.secret(), "(the secret)")
+        except SettingsError:
+            return text
+
     def authorizer(self, scopes: Sequence[str]) -> GlobusAuthorizer:
         """What renews its access tokens by itself.  Speaks to Globus Auth; raises what the SDK raises."""
         secret = self.secret()

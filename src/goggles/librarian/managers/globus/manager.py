@@ -31,11 +31,11 @@ from goggles.errors import (
 )
 from goggles.librarian import ledger
 from goggles.librarian.ledger import Record
-from goggles.librarian.managers.base import Facility, Status
+from goggles.librarian.managers.base import Facility, Progress, Status
 from goggles.librarian.managers.globus import verdict
 from goggles.librarian.managers.globus.credentials import Credentials
 from goggles.librarian.managers.globus.service import Globus
-from goggles.librarian.managers.globus.verdict import Phase, Progress
+from goggles.librarian.managers.globus.verdict import Look, Phase
 from goggles.librarian.managers.steps import begin, holders, joined
 from goggles.librarian.peers import PeerInfo, Peers
 from goggles.nameserver.decisions import Transaction
@@ -46,6 +46,7 @@ from goggles.settings import NameserverSettings
 log = logging.getLogger(__name__)
 PLACE = re.compile(r"\.goggles/incoming/[0-9a-f]{32}/data")
 NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9 _-]")
+NEW = 60.0  # seconds for which Globus may not find a task that it has just taken
 MARGIN = 3_600.0  # seconds behind its deadline after which a task that Globus does not know is surely over
 UNTOLD = "it was not submitted to Globus"
 Job = dict[str, Any]
@@ -73,7 +74,7 @@ class GlobusManager:
         self._rules = rules
         self._submitting = threading.Lock()  # one at a time, so that what was counted is still true
         self._lock = threading.Lock()
-        self._progress: dict[str, Progress] = {}  # by batch; guarded by _lock
+        self._seen: dict[str, Look] = {}  # by batch, at its task; guarded by _lock
 
     @classmethod
     def of(cls, site: Site, peers: Peers, settings: NameserverSettings) -> GlobusManager:
@@ -93,10 +94,13 @@ class GlobusManager:
         )
         return reachable and bool(facility.get("available", True))
 
-    def progress(self) -> dict[str, Progress]:
-        """How far each batch under way is, as of the last look."""
-        with self._lock:
-            return dict(self._progress)
+    def progress(self, batch: Record, rows: Sequence[Record]) -> Progress:
+        """As of the last look at its task."""
+        seen = self._last(batch)
+        if seen is None:
+            return Progress(task=json.loads(batch.handle).get("task", ""))
+        trouble = "suspended until somebody logs in" if seen.phase is Phase.SUSPENDED else seen.trouble
+        return Progress(seen.files_done, seen.size_done, seen.rate, seen.task, trouble)
 
     # --- start -----------------------------------------------------------------------------
 
@@ -216,13 +220,13 @@ class GlobusManager:
         job: Job = json.loads(batch.handle)
         if not job["task"]:
             return _all(rows, "", job)
-        seen = self.progress().get(batch.id)
+        seen = self._last(batch)
         if seen is not None and self._site.clock.monotonic() < seen.next_look:
             return {row.id: Status() for row in rows}
         try:
             task = self._globus.task(job["task"])
         except NotFound as error:
-            return self._vanished(job, rows, error)
+            return self._vanished(batch, job, rows, error)
         except GogglesError as error:
             self._tell(error)
             return {row.id: Status() for row in rows}
@@ -237,6 +241,7 @@ class GlobusManager:
             found = self._failed(job, rows, task) if seen.phase is Phase.FAILED else self._done(job, rows, task)
         except GogglesError as error:
             log.info("how Globus task %s ended is not known yet: %s", job["task"], error)
+            self._tell(error)
             return {row.id: Status() for row in rows}
         self._forget(batch)
         return found
@@ -251,18 +256,32 @@ class GlobusManager:
     def _failed(self, job: Job, rows: Sequence[Record], task: Mapping[str, Any]) -> dict[str, Status]:
         """What has arrived is kept, whatever became of the rest."""
         arrived = self._globus.successes(job["task"]) if task.get("files_transferred") else set()
-        why = verdict.why_it_failed(task, self._globus.events(job["task"]))
+        why = verdict.why_it_failed(task, self._events(job["task"]))
         here = {key for key, (_, to) in job["items"].items() if to in arrived}
         return _all(rows, why, job) | {row.id: Status(done=True) for row in rows if row.id in here}
 
-    def _look(self, batch: Record, job: Job, task: Mapping[str, Any]) -> Progress:
+    def _events(self, task: str) -> list[dict[str, Any]]:
+        """They say why a task failed; that it did is known without them."""
+        try:
+            return self._globus.events(task)
+        except Unavailable:
+            raise
+        except GogglesError as error:
+            log.info("the events of Globus task %s can not be read: %s", task, error)
+            return []
+
+    def _look(self, batch: Record, job: Job, task: Mapping[str, Any]) -> Look:
         with self._lock:
-            before = self._progress.get(batch.id)
-            seen = verdict.progress(task, job["peer"], before, self._site.clock.monotonic())
-            self._progress[batch.id] = seen
+            before = self._seen.get(batch.id)
+            seen = verdict.look(task, job["peer"], before, self._site.clock.monotonic())
+            self._seen[batch.id] = seen
         return seen
 
-    def _watch(self, seen: Progress, task: Mapping[str, Any]) -> None:
+    def _last(self, batch: Record) -> Look | None:
+        with self._lock:
+            return self._seen.get(batch.id)
+
+    def _watch(self, seen: Look, task: Mapping[str, Any]) -> None:
         """Of a task that lives: what a person has to be told, and an end to what can not go on."""
         if seen.phase is Phase.SUSPENDED:
             self._site.trouble(
@@ -281,11 +300,14 @@ class GlobusManager:
             log.warning("%s; it is cancelled", why)
             self._cancel(seen.task)
 
-    def _vanished(self, job: Job, rows: Sequence[Record], error: GogglesError) -> dict[str, Status]:
+    def _vanished(self, batch: Record, job: Job, rows: Sequence[Record], error: GogglesError) -> dict[str, Status]:
         """Globus shows tasks to their own identity only; another one's may still be at work."""
         if self._surely_over(job):
             return _all(rows, f"Globus does not know task {job['task']} any more", job)
-        self._tell(NotFound(f"task {job['task']}: {error.message}", "do we still log in as the one who submitted it?"))
+        if self._site.clock.now() - batch.updated_at > NEW:
+            self._tell(
+                NotFound(f"task {job['task']}: {error.message}", "do we still log in as the one who submitted it?")
+            )
         return {row.id: Status() for row in rows}
 
     def _tell(self, error: GogglesError) -> None:
@@ -309,6 +331,9 @@ class GlobusManager:
             return
         self._cancel(task)
 
+    def close(self) -> None:
+        self._globus.close()
+
     def _cancel(self, task: str) -> None:
         try:
             self._globus.cancel(task)
@@ -317,7 +342,7 @@ class GlobusManager:
 
     def _forget(self, batch: Record) -> None:
         with self._lock:
-            self._progress.pop(batch.id, None)
+            self._seen.pop(batch.id, None)
 
 
 def _all(rows: Sequence[Record], error: str, job: Job) -> dict[str, Status]:

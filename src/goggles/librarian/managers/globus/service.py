@@ -1,8 +1,9 @@
 """The Globus service, as far as a librarian needs it: every call of the SDK, and what its errors mean to us.
 
-Law: rate limits and retries are the SDK's.  What is left over is Unavailable where the service could not be asked,
-Overloaded where it wants us to wait, PermissionDenied where a person has to do something (the hint says what), and
-NotFound or BadRequest where it is certain that nothing was done.
+Law: rate limits and retries are the SDK's.  What is left over is Unavailable where the service could not be asked or
+its answer makes no sense, Overloaded where it wants us to wait, PermissionDenied where a person has to do something
+(the hint says what), and NotFound or BadRequest where it is certain that nothing was done.  What the service says is
+shown without our secrets, whatever it repeats.
 """
 
 from __future__ import annotations
@@ -23,17 +24,20 @@ from globus_sdk import (
     TransferClient,
     TransferData,
 )
-from globus_sdk.transport import RequestsTransport
+from globus_sdk.transport import RequestsTransport, RetryCheckResult, RetryConfig, RetryContext
 
 from goggles.errors import BadRequest, GogglesError, NotFound, Overloaded, PermissionDenied, Unavailable
 from goggles.librarian.managers.globus.credentials import ALL, LOGIN, Credentials
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-PENDING = "status:ACTIVE,INACTIVE"
-TIMEOUT = 20.0  # seconds for one answer; the SDK asks several times
-SILENT = 20.0  # seconds for which a service that was not there is not asked again, for others wait meanwhile
+LIVE = ("ACTIVE", "INACTIVE")
+TIMEOUT = 20.0  # seconds for one answer
+RETRIES = 3  # of the SDK for one call; a batch is tried again in any case, and others wait meanwhile
+SILENT = 10.0  # seconds for which a service that was not there is not asked again, for others wait meanwhile
+LAG = 60.0  # seconds after which a new task is in the list of tasks for sure
 EVENTS = 50  # the newest of a task that are looked at
+NONSENSE = (ValueError, KeyError, TypeError, AttributeError)  # what the SDK raises, and we, at an answer that is none
 COLLECTION = re.compile(r"/scopes/([0-9a-fA-F-]{36})/data_access")
 
 
@@ -45,20 +49,39 @@ class Globus:
         self._lock = threading.Lock()
         self._client: TransferClient | None = None  # guarded by _lock
         self._scopes = [ALL]  # guarded by _lock
+        self._fresh: dict[str, float] = {}  # tasks that the list may not have yet: since when; guarded by _lock
         self._silent = 0.0  # monotonic seconds until which it is not asked
+        self._heard = threading.local()  # .lost: whether an answer to this call was
+        self._closing = threading.Event()
+
+    def close(self) -> None:
+        """No call is tried once more."""
+        self._closing.set()
 
     # --- tasks -----------------------------------------------------------------------------
 
     def pending(self) -> int:
-        """Tasks that this identity has at Globus and that are not over, whoever submitted them."""
-        found = self._call("count the tasks", lambda client: client.task_list(filter=PENDING, limit=1))
-        return int(found["total"])
+        """Tasks that this identity has at Globus and that are not over, whoever submitted them.
+
+        The list of tasks may lag behind: what was just submitted from here is counted in any case."""
+
+        def ask(client: TransferClient) -> tuple[int, set[str]]:
+            found = client.task_list(filter={"status": list(LIVE)}, limit=1_000)
+            return int(found["total"]), {str(row["task_id"]) for row in found["DATA"]}
+
+        total, listed = self._call("count the tasks", ask)
+        before = time.monotonic() - LAG
+        with self._lock:
+            self._fresh = {task: since for task, since in self._fresh.items() if since > before}
+            return total + len(self._fresh.keys() - listed)
 
     def submission_id(self) -> str:
-        return str(self._call("get a submission id", lambda client: client.get_submission_id())["value"])
+        return self._call("get a submission id", lambda client: _text(client.get_submission_id()["value"]))
 
     def submit(self, job: Mapping[str, Any]) -> str:
-        """The task of this job; the one that there is where it was submitted before."""
+        """The task of this job; the one that there is where it was submitted before.
+
+        Unavailable where an answer was lost, whatever the SDK heard when it asked again: the task may be there."""
         data = TransferData(
             job["source"],
             job["destination"],
@@ -74,33 +97,51 @@ class Globus:
         )
         for source, destination in job["items"].values():
             data.add_item(source, destination)
-        return str(self._call("submit a task", lambda client: client.submit_transfer(data))["task_id"])
+        self._heard.lost = False
+        try:
+            task = self._call("submit a task", lambda client: _text(client.submit_transfer(data)["task_id"]))
+        except Unavailable:
+            raise
+        except GogglesError as error:
+            if self._heard.lost:
+                raise Unavailable(f"an answer of Globus was lost, then: {error.message}", error.hint) from error
+            raise
+        with self._lock:
+            self._fresh[task] = time.monotonic()
+        return task
 
     def task(self, task: str) -> dict[str, Any]:
-        return dict(self._call("look at a task", lambda client: client.get_task(task)).data)
+        found = self._call("look at a task", lambda client: _task(client.get_task(task).data))
+        if found["status"] not in LIVE:
+            with self._lock:
+                self._fresh.pop(task, None)
+        return found
 
     def events(self, task: str) -> list[dict[str, Any]]:
         """The newest events of a task, the newest first."""
-        return list(self._call("read events", lambda client: client.task_event_list(task, limit=EVENTS))["DATA"])
+        return self._call(
+            "read events", lambda client: [dict(row) for row in client.task_event_list(task, limit=EVENTS)["DATA"]]
+        )
 
     def successes(self, task: str) -> set[str]:
         """Where files have arrived, of a task that is over."""
-        return {row["destination_path"] for row in self._pages("successful_transfers", task)}
+        return {row["destination_path"] for row in self._pages("successful_transfers", task, "destination_path")}
 
     def skipped(self, task: str) -> dict[str, str]:
         """What was left out, by where it would have arrived: the code of the error."""
-        return {row["destination_path"]: str(row["error_code"]) for row in self._pages("skipped_errors", task)}
+        rows = self._pages("skipped_errors", task, "destination_path", "error_code")
+        return {row["destination_path"]: row["error_code"] for row in rows}
 
-    def _pages(self, what: str, task: str) -> list[dict[str, Any]]:
+    def _pages(self, what: str, task: str, *keys: str) -> list[dict[str, str]]:
         """All rows of one of the two lists of a task that is over."""
 
-        def ask(client: TransferClient) -> list[dict[str, Any]]:
+        def ask(client: TransferClient) -> list[dict[str, str]]:
             method = client.task_successful_transfers if what == "successful_transfers" else client.task_skipped_errors
-            rows: list[dict[str, Any]] = []
+            rows: list[dict[str, str]] = []
             marker: dict[str, Any] = {}
             while True:
                 page = method(task, **marker)
-                rows += page["DATA"]
+                rows += [{key: str(row[key]) for key in keys} for row in page["DATA"]]
                 if not page.get("next_marker"):
                     return rows
                 marker = {"marker": page["next_marker"]}
@@ -113,15 +154,16 @@ class Globus:
     # --- collections -----------------------------------------------------------------------
 
     def endpoint(self, endpoint: str) -> dict[str, Any]:
-        return dict(self._call(f"look at collection {endpoint}", lambda client: client.get_endpoint(endpoint)).data)
+        return self._call(f"look at collection {endpoint}", lambda client: dict(client.get_endpoint(endpoint).data))
 
     def listing(self, endpoint: str, path: str) -> list[str]:
         """The first names in a folder."""
-        found = self._call(
-            f"list {path} on collection {endpoint}",
-            lambda client: client.operation_ls(endpoint, path, limit=100, show_hidden=True),
-        )
-        return [str(row["name"]) for row in found["DATA"]]
+
+        def ask(client: TransferClient) -> list[str]:
+            found = client.operation_ls(endpoint, path, limit=100, show_hidden=True)
+            return [str(row["name"]) for row in found["DATA"]]
+
+        return self._call(f"list {path} on collection {endpoint}", ask)
 
     def make_folder(self, endpoint: str, path: str) -> None:
         self._call(f"make {path} on collection {endpoint}", lambda client: client.operation_mkdir(endpoint, path))
@@ -129,12 +171,12 @@ class Globus:
     def remove(self, endpoint: str, path: str) -> str:
         """Submit the removal of a folder; its task."""
 
-        def ask(client: TransferClient) -> Any:
+        def ask(client: TransferClient) -> str:
             data = DeleteData(endpoint, recursive=True, label="goggles: probe", notify_on_succeeded=False)
             data.add_item(path)
-            return client.submit_delete(data)["task_id"]
+            return _text(client.submit_delete(data)["task_id"])
 
-        return str(self._call(f"remove {path} on collection {endpoint}", ask))
+        return self._call(f"remove {path} on collection {endpoint}", ask)
 
     def log_in(self) -> None:
         """Log in anew; raises what is wrong."""
@@ -155,20 +197,31 @@ class Globus:
                     raise
                 return ask(self._connected())
         except GlobusError as error:
-            if isinstance(error, AuthAPIError) or getattr(error, "http_status", 0) == 401:
+            found = explained(error, what, self._credentials)
+            if isinstance(found, PermissionDenied):
                 self._forget()  # what is in the file next time may be better
             if isinstance(error, NetworkError):
                 self._silent = time.monotonic() + SILENT
-            raise explained(error, what, self._credentials.native) from error
-        except ValueError as error:
-            raise Unavailable(f"Globus could not be asked to {what}: its answer makes no sense") from error
+            raise found from None  # its text may repeat a secret
+        except NONSENSE as error:
+            log.info("an answer of Globus to %r makes no sense: %s", what, type(error).__name__)
+            raise Unavailable(f"Globus could not be asked to {what}: its answer makes no sense") from None
 
     def _connected(self) -> TransferClient:
         with self._lock:
             if self._client is None:
                 authorizer = self._credentials.authorizer(self._scopes)
-                self._client = TransferClient(authorizer=authorizer, transport=RequestsTransport(http_timeout=TIMEOUT))
+                retries = RetryConfig(max_retries=RETRIES)
+                retries.checks.register_check(self._listen)  # before those of the SDK
+                transport = RequestsTransport(http_timeout=TIMEOUT)
+                self._client = TransferClient(authorizer=authorizer, transport=transport, retry_config=retries)
             return self._client
+
+    def _listen(self, heard: RetryContext) -> RetryCheckResult:
+        """Called after each try of the SDK, for it hides all but the last."""
+        if heard.response is None or heard.response.status_code >= 500:
+            self._heard.lost = True
+        return RetryCheckResult.do_not_retry if self._closing.is_set() else RetryCheckResult.no_decision
 
     def _forget(self) -> None:
         with self._lock:
@@ -193,29 +246,46 @@ class Globus:
         return True
 
 
+def _text(value: object) -> str:
+    """An id, as an answer has to have it."""
+    if not isinstance(value, str) or not value:
+        raise ValueError
+    return value
+
+
+def _task(value: Any) -> dict[str, Any]:
+    """A task document that says at least whose it is, and how it is."""
+    found = dict(value)
+    _text(found["task_id"])
+    _text(found["status"])
+    return found
+
+
 # --- errors ------------------------------------------------------------------------------------
 
 
-def explained(error: GlobusError, what: str, native: bool) -> GogglesError:
+def explained(error: GlobusError, what: str, credentials: Credentials) -> GogglesError:
     """What an error of the SDK means."""
+    native = credentials.native
     if isinstance(error, NetworkError):
         return Unavailable(f"Globus could not be reached to {what} ({type(error).__name__})", "it is tried again")
     if not isinstance(error, GlobusAPIError):
-        return Unavailable(f"Globus could not be asked to {what}: {error}")
-    said = f"Globus did not {what}: {_said(error)}"
+        return Unavailable(f"Globus could not be asked to {what}: {credentials.hushed(str(error))}")
+    told = credentials.hushed(_said(error))
+    said = f"Globus did not {what}: {told}"
     status, code = error.http_status, error.code or ""
     if "TooManyPendingJobs" in code:
         return Overloaded("Globus has as many tasks of this identity as it takes", "the next ones wait")
     if status == 429 or status >= 500:
         return Unavailable(said, "it is tried again")
     if isinstance(error, AuthAPIError):
-        return PermissionDenied(f"Globus does not let us log in: {_said(error)}", _login(native))
+        return PermissionDenied(f"Globus does not let us log in: {told}", _login(native))
     if error.info.consent_required or error.info.authorization_parameters or status == 401:
         return PermissionDenied(said, _remedy(error, native))
     if status == 403:
         return PermissionDenied(said, "the identity that we log in with needs the right to do it; see: check-globus")
     if status == 409:
-        return Overloaded(said, "it is tried again when the other task is over")
+        return Overloaded(said, "it goes on when what is in the way is over")
     if status == 404:
         return NotFound(said)
     return BadRequest(said)

@@ -32,18 +32,16 @@ PHASES = {"ACTIVE": Phase.GOING, "INACTIVE": Phase.SUSPENDED, "SUCCEEDED": Phase
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class Look:
     """How far a task is.  Sizes are bytes, `rate` is bytes a second.  Monotonic seconds: `first` and `last` look, and
     `since` when there is no progress."""
 
     task: str
     peer: str
     phase: Phase
-    files: int
     files_done: int
     size_done: int
     rate: float
-    faults: int
     trouble: str  # the code of what it is in trouble with; '' where it is well
     first: float
     last: float
@@ -60,20 +58,18 @@ class Progress:
         return self.last + min(SELDOM, (self.last - self.first) / 10)
 
 
-def progress(task: Mapping[str, Any], peer: str, before: Progress | None, now: float) -> Progress:
-    """A look at a task, after an earlier one."""
+def look(task: Mapping[str, Any], peer: str, before: Look | None, now: float) -> Look:
+    """At a task, after an earlier one."""
     nice = task.get("nice_status")
     done, size = int(task.get("files_transferred") or 0), int(task.get("bytes_transferred") or 0)
     moved = before is None or (done, size) != (before.files_done, before.size_done)
-    return Progress(
+    return Look(
         task=str(task["task_id"]),
         peer=peer,
         phase=PHASES.get(str(task["status"]), Phase.GOING),
-        files=int(task.get("files") or 0),
         files_done=done,
         size_done=size,
         rate=float(task.get("effective_bytes_per_second") or 0),
-        faults=int(task.get("faults") or 0),
         trouble="" if nice in HEALTHY else str(nice),
         first=now if before is None else before.first,
         last=now,
