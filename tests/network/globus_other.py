@@ -151,7 +151,9 @@ class OtherGlobus:
     def _allowed(self, headers: Any) -> Token:
         token = self.auth.who(headers.get("Authorization", ""))
         if token is None:
-            raise Refused(401, "AuthenticationFailed", "Token is not active")
+            raise Refused(
+                401, "AuthenticationFailed", f"{headers.get('Authorization') if self.auth.echoes else ''} is not active"
+            )
         if TRANSFER_ALL not in token.scopes:
             raise Refused(403, "PermissionDenied", "Token lacks the scope of Transfer")
         return token

@@ -82,11 +82,16 @@ def _probe(globus: Globus, spot: Spot) -> str:
     name = f"goggles-probe-{secrets.token_hex(8)}"
     folder = joined(spot.folder, f".goggles/incoming/{name}" if is_storage else name)
     globus.make_folder(spot.endpoint, folder)
-    task, deadline = globus.remove(spot.endpoint, folder), time.monotonic() + PATIENCE
-    while True:
-        status = globus.task(task)["status"]
-        if status == "SUCCEEDED":
-            return "done"
+    try:
+        _remove(globus, spot.endpoint, folder)
+    except GogglesError as error:
+        raise Unavailable(f"{folder} was made, and not removed: {error.message}", "remove it by hand") from error
+    return "done"
+
+
+def _remove(globus: Globus, endpoint: str, folder: str) -> None:
+    task, deadline = globus.remove(endpoint, folder), time.monotonic() + PATIENCE
+    while (status := globus.task(task)["status"]) != "SUCCEEDED":
         if status != "ACTIVE" or time.monotonic() > deadline:
-            raise Unavailable(f"{folder} was made, and not removed: the task for it is {status}", "remove it by hand")
+            raise Unavailable(f"the task for it is {status}")
         time.sleep(PAUSE)

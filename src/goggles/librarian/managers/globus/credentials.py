@@ -25,6 +25,7 @@ from globus_sdk import (
     TransferClient,
 )
 from globus_sdk.authorizers import GlobusAuthorizer
+from globus_sdk.transport import RequestsTransport, RetryConfig
 
 from goggles.errors import PermissionDenied, SettingsError, Unavailable
 from goggles.settings import NameserverSettings
@@ -32,6 +33,8 @@ from goggles.settings import NameserverSettings
 SERVER = TransferClient.resource_server
 ALL = str(TransferClient.scopes.all)
 LOGIN = "librarian globus-login"
+TIMEOUT = 20.0  # seconds for one answer
+RETRIES = 3  # of the SDK for one call
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +95,20 @@ class Credentials:
         except SettingsError:
             return text
 
-    def authorizer(self, scopes: Sequence[str]) -> GlobusAuthorizer:
+    def authorizer(self, scopes: Sequence[str], retries: RetryConfig) -> GlobusAuthorizer:
         """What renews its access tokens by itself.  Speaks to Globus Auth; raises what the SDK raises."""
-        secret = self.secret()
+        secret, transport = self.secret(), RequestsTransport(http_timeout=TIMEOUT)
         if not self.native:
-            return ClientCredentialsAuthorizer(ConfidentialAppAuthClient(self.client_id, secret), list(scopes))
+            client = ConfidentialAppAuthClient(self.client_id, secret, transport=transport, retry_config=retries)
+            return ClientCredentialsAuthorizer(client, list(scopes))
 
         def renewed(answer: OAuthRefreshTokenResponse) -> None:
             newer = answer.by_resource_server.get(SERVER, {}).get("refresh_token")
             if newer and newer != secret:
                 self.keep(newer)
 
-        return RefreshTokenAuthorizer(secret, NativeAppAuthClient(self.client_id), on_refresh=renewed)
+        person = NativeAppAuthClient(self.client_id, transport=transport, retry_config=retries)
+        return RefreshTokenAuthorizer(secret, person, on_refresh=renewed)
 
 
 class Login:
@@ -118,7 +123,8 @@ class Login:
                 "a confidential app logs in by itself", "set globus_client_native_app for the login of a person"
             )
         self._credentials = credentials
-        self._client = NativeAppAuthClient(credentials.client_id)
+        transport, retries = RequestsTransport(http_timeout=TIMEOUT), RetryConfig(max_retries=RETRIES)
+        self._client = NativeAppAuthClient(credentials.client_id, transport=transport, retry_config=retries)
         self._client.oauth2_start_flow(scopes_for(consents), refresh_tokens=True)
         self.url = self._client.oauth2_get_authorize_url(**(session or {}))
 
@@ -128,11 +134,17 @@ class Login:
             answer = self._client.oauth2_exchange_code_for_tokens(code.strip())
             token = answer.by_resource_server[SERVER]["refresh_token"]
         except GlobusAPIError as error:
+            if error.http_status >= 500 or error.http_status == 429:
+                raise Unavailable(
+                    f"Globus has trouble of its own ({error.http_status})", f"run {LOGIN} again"
+                ) from error
             raise PermissionDenied(
                 f"Globus does not take this code: {error.code}", f"codes hold for minutes: run {LOGIN} again"
             ) from error
         except GlobusError as error:
             raise Unavailable(f"Globus could not be reached ({type(error).__name__})", f"run {LOGIN} again") from error
+        except (ValueError, TypeError, AttributeError) as error:
+            raise Unavailable("the answer of Globus makes no sense", f"run {LOGIN} again") from error
         except KeyError as error:
             raise PermissionDenied(
                 "Globus gave no refresh token for its transfers", "is the app registered as a native app?"

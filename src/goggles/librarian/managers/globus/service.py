@@ -27,13 +27,11 @@ from globus_sdk import (
 from globus_sdk.transport import RequestsTransport, RetryCheckResult, RetryConfig, RetryContext
 
 from goggles.errors import BadRequest, GogglesError, NotFound, Overloaded, PermissionDenied, Unavailable
-from goggles.librarian.managers.globus.credentials import ALL, LOGIN, Credentials
+from goggles.librarian.managers.globus.credentials import ALL, LOGIN, RETRIES, TIMEOUT, Credentials
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 LIVE = ("ACTIVE", "INACTIVE")
-TIMEOUT = 20.0  # seconds for one answer
-RETRIES = 3  # of the SDK for one call; a batch is tried again in any case, and others wait meanwhile
 SILENT = 10.0  # seconds for which a service that was not there is not asked again, for others wait meanwhile
 LAG = 60.0  # seconds after which a new task is in the list of tasks for sure
 EVENTS = 50  # the newest of a task that are looked at
@@ -166,13 +164,16 @@ class Globus:
         return self._call(f"list {path} on collection {endpoint}", ask)
 
     def make_folder(self, endpoint: str, path: str) -> None:
-        self._call(f"make {path} on collection {endpoint}", lambda client: client.operation_mkdir(endpoint, path))
+        self._call(
+            f"make {path} on collection {endpoint}",
+            lambda client: _text(client.operation_mkdir(endpoint, path)["code"]),
+        )
 
     def remove(self, endpoint: str, path: str) -> str:
         """Submit the removal of a folder; its task."""
 
         def ask(client: TransferClient) -> str:
-            data = DeleteData(endpoint, recursive=True, label="goggles: probe", notify_on_succeeded=False)
+            data = DeleteData(endpoint, recursive=True, label="goggles probe", notify_on_succeeded=False)
             data.add_item(path)
             return _text(client.submit_delete(data)["task_id"])
 
@@ -197,7 +198,7 @@ class Globus:
                     raise
                 return ask(self._connected())
         except GlobusError as error:
-            found = explained(error, what, self._credentials)
+            found = explained(error, what, self._credentials.native, self._hushed)
             if isinstance(found, PermissionDenied):
                 self._forget()  # what is in the file next time may be better
             if isinstance(error, NetworkError):
@@ -210,18 +211,30 @@ class Globus:
     def _connected(self) -> TransferClient:
         with self._lock:
             if self._client is None:
-                authorizer = self._credentials.authorizer(self._scopes)
-                retries = RetryConfig(max_retries=RETRIES)
-                retries.checks.register_check(self._listen)  # before those of the SDK
+                authorizer = self._credentials.authorizer(self._scopes, self._retries())
                 transport = RequestsTransport(http_timeout=TIMEOUT)
-                self._client = TransferClient(authorizer=authorizer, transport=transport, retry_config=retries)
+                self._client = TransferClient(authorizer=authorizer, transport=transport, retry_config=self._retries())
             return self._client
+
+    def _retries(self) -> RetryConfig:
+        made = RetryConfig(max_retries=RETRIES)
+        made.checks.register_check(self._listen)  # before those of the SDK
+        return made
 
     def _listen(self, heard: RetryContext) -> RetryCheckResult:
         """Called after each try of the SDK, for it hides all but the last."""
         if heard.response is None or heard.response.status_code >= 500:
             self._heard.lost = True
         return RetryCheckResult.do_not_retry if self._closing.is_set() else RetryCheckResult.no_decision
+
+    def _hushed(self, text: str) -> str:
+        """A text of somebody else, without a secret or a token of ours that it repeats."""
+        with self._lock:
+            authorizer = None if self._client is None else self._client.authorizer
+        for name in ("access_token", "refresh_token"):
+            token = getattr(authorizer, name, None)
+            text = text.replace(token, "(a token)") if token else text
+        return self._credentials.hushed(text)
 
     def _forget(self) -> None:
         with self._lock:
@@ -247,7 +260,7 @@ class Globus:
 
 
 def _text(value: object) -> str:
-    """An id, as an answer has to have it."""
+    """A word that an answer has to have."""
     if not isinstance(value, str) or not value:
         raise ValueError
     return value
@@ -264,14 +277,13 @@ def _task(value: Any) -> dict[str, Any]:
 # --- errors ------------------------------------------------------------------------------------
 
 
-def explained(error: GlobusError, what: str, credentials: Credentials) -> GogglesError:
-    """What an error of the SDK means."""
-    native = credentials.native
+def explained(error: GlobusError, what: str, native: bool, hushed: Callable[[str], str]) -> GogglesError:
+    """What an error of the SDK means; `hushed` takes our secrets out of what the service says."""
     if isinstance(error, NetworkError):
         return Unavailable(f"Globus could not be reached to {what} ({type(error).__name__})", "it is tried again")
     if not isinstance(error, GlobusAPIError):
-        return Unavailable(f"Globus could not be asked to {what}: {credentials.hushed(str(error))}")
-    told = credentials.hushed(_said(error))
+        return Unavailable(f"Globus could not be asked to {what}: {hushed(str(error))}")
+    told = hushed(_said(error))
     said = f"Globus did not {what}: {told}"
     status, code = error.http_status, error.code or ""
     if "TooManyPendingJobs" in code:
