@@ -5,142 +5,24 @@ The other suite has a confidential app; here a person has logged in, and the ref
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import select, update
-from tests.network.globus_other import OtherGlobus
-from tests.network.globus_other_tasks import Collection, Mood, Task
-from tests.network.pump import Pump
+from sqlalchemy import select
+from tests.network.globus_other_place import PERSON, Place, two_sites
+from tests.network.globus_other_tasks import Mood
 
-from goggles.errors import GogglesError
-from goggles.librarian.managers.globus.credentials import Credentials, Login
 from goggles.meta import peering
-from goggles.meta.database import Database
-from goggles.testing.cluster import wait_until
-from goggles.testing.network import PASSWORD, Network
-
-PERSON = "person@example.org"
-
-
-@dataclass
-class Place:
-    network: Network
-    globus: OtherGlobus
-    here: Collection
-    there: Collection
-    token: Path
-    credentials: Credentials
-    seen: int = 0
-
-    def put(self, home: str, count: int = 3, size: int = 5_000) -> dict[str, bytes]:
-        files = {f"{home}/{number}": os.urandom(size + number) for number in range(count)}
-        with self.network["source"].connect() as fs:
-            fs.mkdir(home)
-            for path, data in files.items():
-                fs.write(path, data)
-        self.network["source"].wait_settled()
-        return files
-
-    def send(self) -> None:
-        with contextlib.suppress(GogglesError):
-            self.network.run("source", "send_clone")
-
-    def sent(self, home: str, *moods: Mood, count: int = 3) -> dict[str, bytes]:
-        """Files that are on their way, in tasks of these moods."""
-        self.globus.moods.extend(moods)
-        files = self.put(home, count)
-        self.send()
-        return files
-
-    def tasks(self, files: dict[str, bytes]) -> list[Task]:
-        found = self.globus.transfers()
-        names = tuple(files)
-        return [task for task in found if any(i["source_path"].endswith(names) for i in task.document["DATA"])]
-
-    def exist(self, files: dict[str, bytes] | list[str]) -> bool:
-        with self.network["central"].connect() as fs:
-            return all(fs.exists(path) for path in files)
-
-    def arrive(self, files: dict[str, bytes], seconds: float = 40.0) -> None:
-        """All of them, as they were; whatever was put off is tried at once."""
-
-        def there() -> bool:
-            self.hurry()
-            self.send()
-            return self.exist(files)
-
-        wait_until("files at the destination", there, seconds)
-        with self.network["central"].connect() as fs:
-            assert {path: b"".join(fs.read(path)) for path in files} == files
-
-    def sql(self, query, site: str = "source") -> list:
-        database = Database.open(self.network[site].database)
-        try:
-            with database.write() as connection:
-                found = connection.execute(query)
-                return list(found.all()) if found.returns_rows else []
-        finally:
-            database.close()
-
-    def hurry(self) -> None:
-        self.sql(update(peering.send_queue).values(not_before=0.0))
-
-    def troubles(self) -> str:
-        return "\n".join(row.message for row in self.sql(select(peering.errors.c.message)))
-
-    def clear(self) -> None:
-        for row in self.network.admin("source", "search_errors", ()):
-            self.network.admin("source", "clear_error", dict(row)["id"])
-
-    def log(self, site: str = "source") -> str:
-        """What was logged since the test began."""
-        return (self.network[site].folder / "nameserver.log").read_text(errors="replace")[self.seen :]
-
-    def waits(self, what: str, true: Callable[[], bool], seconds: float = 30.0) -> None:
-        wait_until(what, true, seconds)
-
-    def log_in(self, **more) -> None:
-        login = Login(self.credentials, **more)
-        login.finish(self.globus.auth.browse(login.url, PERSON))
 
 
 @pytest.fixture(scope="module")
 def _place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    folder = tmp_path_factory.mktemp("other")
-    with OtherGlobus() as globus, pytest.MonkeyPatch.context() as patch:
-        for name, value in globus.environment.items():
-            patch.setenv(name, value)
-        here = globus.collection("/")
-        there = globus.collection(folder / "sites" / "central" / "storages" / "carol")
-        credentials = Credentials(globus.auth.register(native=True).client_id, True, folder / "token")
-        flags = ["--globus_enable", "--globus_client_native_app", "--globus_client_id", credentials.client_id]
-        flags += ["--globus_client_secret_file", str(credentials.file), "--globus_local_endpoint_id", here.id]
-        flags += ["--loglevel", "debug", "--heartbeat", "0.3", "--globus_patience", "1", "--offer_again", "1"]
-        with Network(
-            folder / "sites", {"source": ("alice",), "central": ("carol",)}, flags, globus.environment
-        ) as network:
-            network["central"].storages["carol"].stop()
-            network["central"].start_storage("carol", ["--globus_endpoint", there.id, "--globus_root", "/"])
-            network["central"].wait_active(["carol"])
-            network.link("source", "central")
-            network.admin("source", "remove_librarian", "central", True)
-            who = "source:" + PASSWORD.format("source", "central")
-            port = network["central"].port
-            network.admin("source", "add_librarian", "central", "localhost", port, who, managers=("globus",))
-            place = Place(network, globus, here, there, credentials.file, credentials)
-            place.log_in()
-            globus.auth.rotates = True
-            with Pump(network):
-                yield place
+    with two_sites(tmp_path_factory.mktemp("other")) as made:
+        yield made
 
 
 @pytest.fixture
@@ -148,18 +30,7 @@ def place(_place: Place) -> Iterator[Place]:
     _place.seen = 0
     _place.seen = len(_place.log())
     yield _place
-    globus = _place.globus
-    globus.moods.clear()
-    globus.trips.clear()
-    globus.mood, globus.lag, globus.blind, globus.rate, globus.lists_break = Mood, 0.0, 0.0, 0, False
-    globus.max_pending, globus.cancel_takes = 100, 0.0
-    globus.resume()
-    with globus.engine.lock:
-        for task in list(globus.engine.tasks.values()):
-            globus.engine.cancel(task)
-    _place.there.umask, _place.there.online, _place.there.session = 0o022, True, None
-    _place.here.consent = _place.there.consent = False
-    _place.clear()
+    _place.reset()
 
 
 # --- what it takes, and what it carries out ----------------------------------------------------
@@ -381,6 +252,36 @@ def test_secrets_are_in_their_file_and_nowhere_else(place: Place) -> None:
                 data = file.read_bytes()
                 found = [secret for secret in place.globus.auth.secrets_out() if secret.encode() in data]
                 assert not found, f"{file.name} holds {len(found)} secrets"
+
+
+# --- what is seen meanwhile --------------------------------------------------------------------
+
+
+def test_progress_is_in_the_shell_and_in_the_metrics_while_a_task_runs(place: Place) -> None:
+    files = place.sent("/progress", Mood(after=2, hold=True), count=5)
+    place.waits("two of five", lambda: [one["files_done"] for one in place.flights()] == [2])
+    (one,) = place.flights()
+    (task,) = place.tasks(files)
+    assert (one["peer"], one["manager"], one["state"], one["task"]) == ("central", "globus", "sent", task.id)
+    assert (one["files"], one["size"]) == (5, sum(map(len, files.values())))
+    assert one["size_done"] == task.bytes > 0 and one["rate"] > 0 and one["trouble"] == ""
+    said = place.shell("transfers")
+    assert "2 of 5" in said and task.id in said and "/s" in said
+    time.sleep(1.1)  # for which figures are kept
+    found = place.metrics("goggles_underway_files_done", "goggles_underway_size_done_bytes")
+    assert found == {"goggles_underway_files_done": 2.0, "goggles_underway_size_done_bytes": float(task.bytes)}
+    place.globus.resume()
+    place.arrive(files)
+    place.waits("nothing under way", lambda: not place.flights())
+    assert "nothing is on its way" in place.shell("transfers")
+
+
+def test_what_is_wrong_with_a_task_stands_beside_its_progress(place: Place) -> None:
+    files = place.sent("/beside", Mood(after=1, inactive=True))
+    place.waits("its trouble", lambda: [one["trouble"][:9] for one in place.flights()] == ["suspended"])
+    assert place.flights()[0]["files_done"] == 1
+    place.globus.resume()
+    place.arrive(files)
 
 
 # --- switching ---------------------------------------------------------------------------------

@@ -199,7 +199,7 @@ class Globus:
                 return ask(self._connected())
         except GlobusError as error:
             found = explained(error, what, self._credentials.native, self._hushed)
-            if isinstance(found, PermissionDenied):
+            if _needs_login(error):
                 self._forget()  # what is in the file next time may be better
             if isinstance(error, NetworkError):
                 self._silent = time.monotonic() + SILENT
@@ -292,7 +292,7 @@ def explained(error: GlobusError, what: str, native: bool, hushed: Callable[[str
         return Unavailable(said, "it is tried again")
     if isinstance(error, AuthAPIError):
         return PermissionDenied(f"Globus does not let us log in: {told}", _login(native))
-    if error.info.consent_required or error.info.authorization_parameters or status == 401:
+    if _needs_login(error):
         return PermissionDenied(said, _remedy(error, native))
     if status == 403:
         return PermissionDenied(said, "the identity that we log in with needs the right to do it; see: check-globus")
@@ -301,6 +301,15 @@ def explained(error: GlobusError, what: str, native: bool, hushed: Callable[[str
     if status == 404:
         return NotFound(said)
     return BadRequest(said)
+
+
+def _needs_login(error: GlobusError) -> bool:
+    """Whether a person, or a new secret, can make this good."""
+    if isinstance(error, AuthAPIError):
+        return True
+    if not isinstance(error, GlobusAPIError):
+        return False
+    return error.http_status == 401 or bool(error.info.consent_required or error.info.authorization_parameters)
 
 
 def _said(error: GlobusAPIError) -> str:
