@@ -6,10 +6,11 @@ import threading
 from typing import Self
 
 from goggles.errors import GogglesError
+from goggles.roles import Role
 from goggles.testing.network import Network
 
 WORK = ("consume_queue", "check_consumed_queue", "receive_clone")
-PAUSE = 0.1
+PAUSE = 0.2
 
 
 class Pump:
@@ -32,8 +33,17 @@ class Pump:
 
     def _run(self, site: str) -> None:
         while not self._stop.wait(PAUSE):
-            for task in WORK:
-                try:
-                    self._network.run(site, task)
-                except (GogglesError, OSError):
-                    break
+            try:
+                self._work(site)
+            except (GogglesError, OSError):
+                continue
+
+    def _work(self, site: str) -> None:
+        """Until its connection breaks."""
+        peer = self._network[site].dial("admin", Role.ADMIN)
+        try:
+            while not self._stop.wait(PAUSE):
+                for task in WORK:
+                    peer.call("run_task", task)
+        finally:
+            peer.close()

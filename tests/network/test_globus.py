@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 from tests.network.globus_server import Collection, Globus, Refused, Task, Whims
+from tests.network.pump import Pump
 
 from goggles.contracts.peering import State
 from goggles.errors import GogglesError
+from goggles.librarian.managers.globus.credentials import RETRIES
 from goggles.librarian.states import LIVE
 from goggles.meta import peering
 from goggles.meta.database import Database
@@ -119,7 +121,7 @@ def _place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     collections = {alice: Collection(sites), bob: Collection(sites), carol: Collection(sites / "central" / "storages")}
     collections[alice] = collections[bob] = Collection(Path("/"))
     globus = Globus(collections)
-    flags = [*globus.flags(folder, alice), "--loglevel", "debug", "--globus_patience", "2", "--heartbeat", "0.3"]
+    flags = [*globus.flags(folder, alice), "--loglevel", "debug", "--globus_patience", "1", "--heartbeat", "0.3"]
     try:
         names = {"source": ("alice", "bob"), "central": ("carol",)}
         with Network(sites, names, flags, globus.environment) as network:
@@ -136,7 +138,8 @@ def _place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             authenticator = "source:" + PASSWORD.format("source", "central")
             port = network["central"].port
             network.admin("source", "add_librarian", "central", "localhost", port, authenticator, managers=("globus",))
-            yield Place(network, globus, alice, bob, carol)
+            with Pump(network):
+                yield Place(network, globus, alice, bob, carol)
     finally:
         globus.stop()
 
@@ -233,7 +236,7 @@ def test_tasks_of_others_with_the_same_identity_count(place: Place) -> None:
 
 @pytest.mark.slow
 def test_an_answer_that_is_lost_for_good_leads_to_no_second_task(place: Place) -> None:
-    place.globus.whims = Whims(drop_replies=8, hold=True)  # more than the SDK tries
+    place.globus.whims = Whims(drop_replies=RETRIES + 3, hold=True)  # more than the SDK tries
     files = place.put("/lost", 1)
     place.send()
     wait_until("the task", lambda: len(place.tasks(files)) == 1, 30)
@@ -414,6 +417,7 @@ def test_there_is_one_task_for_each_batch_where_the_sender_dies_at(place: Place,
     sender.join()
     site.start_nameserver()
     site.wait_active(site.names)
+    place.network.admin("central", "get_librarian_list", True)  # or it would be left alone for a while
     _try_to_send(place)
     place.hurried_until("everything there", lambda: _try_to_send(place) or place.exist(files))
     place.check(files)

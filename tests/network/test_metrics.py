@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -86,6 +87,36 @@ def test_what_is_shown_is_what_there_is(network: Network, ports: dict[str, int])
     assert value(samples, "task_last_success", task="consume queue", kind="consume_queue") == 1
     there = scrape(ports["central"])
     assert value(there, "transfers", direction="incoming", state="completed") == 5
+
+
+def test_what_is_on_its_way_is_seen_file_by_file(network: Network, ports: dict[str, int]) -> None:
+    """One of the two storages that send stands still."""
+    place = {"peer": "central", "manager": "goggles"}
+    with network["source"].connect() as fs:
+        fs.mkdir("/way")
+        for number in range(12):
+            fs.write(f"/way/{number}", b"y" * 1000)
+        slow = [number for number in range(12) if fs.stat(f"/way/{number}").storages == ("bob",)]
+    assert 0 < len(slow) < 12, "all files are on one storage"
+    bob = network["source"].storages["bob"]
+    network.run("source", "send_clone")
+    bob.signal(signal.SIGSTOP)
+    try:
+        done = 12 - len(slow)
+        wait_until(
+            "half of it",
+            lambda: scrape(ports["source"]).get(("goggles_underway_files_done", frozenset(place.items()))) == done,
+            10,
+        )
+        samples = scrape(ports["source"])
+        assert value(samples, "underway_files", **place) == 12
+        assert value(samples, "underway_size_bytes", **place) == 12_000
+        assert value(samples, "underway_size_done_bytes", **place) == 1000 * done
+        assert value(samples, "underway_rate_bytes_per_second", **place) > 0
+    finally:
+        bob.signal(signal.SIGCONT)
+    network.wait_arrived("central", [f"/way/{number}" for number in range(12)])
+    network["source"].wait_active(("bob",))
 
 
 def test_what_goes_wrong_is_seen(network: Network, ports: dict[str, int]) -> None:

@@ -14,9 +14,11 @@ from goggles.errors import ChecksumMismatch, InternalError, NoSpace, NotFound, P
 from goggles.librarian import troubles as module
 from goggles.librarian.figures import Reader
 from goggles.librarian.keyring import Keyring
+from goggles.librarian.managers import Managers
 from goggles.librarian.peers import Peers
 from goggles.librarian.tasks import Tasks
 from goggles.librarian.troubles import Query, Troubles, category_of
+from goggles.librarian.underway import UnderWay
 from goggles.meta.database import Database
 from goggles.nameserver.site import Policy, Site
 
@@ -114,7 +116,8 @@ def test_errors_have_categories(error: BaseException, category: str) -> None:
 
 
 def test_figures_are_read_without_the_lock_and_once_in_a_second(site: Site, tmp_path: Path) -> None:
-    reader = Reader(site, Peers(site, None, Keyring(tmp_path / "key")), cast(Tasks, NoTasks()))
+    peers = Peers(site, None, Keyring(tmp_path / "key"))
+    reader = Reader(site, peers, cast(Tasks, NoTasks()), UnderWay(site, peers, Managers([])))
     read: list[Any] = []
     with site.decisions.lock:
         assert within(5, lambda: read.append(reader.read()))

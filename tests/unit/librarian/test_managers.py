@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from goggles.errors import Unavailable
-from goggles.librarian.managers import Managers
+from goggles.librarian.managers import Managers, Progress
+from goggles.librarian.managers.steps import joined
 
 
 def manager(name: str) -> Any:
@@ -25,6 +26,18 @@ def test_a_batch_that_may_be_under_way_stays_with_its_manager() -> None:
     assert Managers([goggles, globus]).bound(batch(bound=True)) is globus
     assert Managers([goggles, globus]).bound(batch(bound=False)) is None
     assert Managers([goggles, globus]).bound(batch()) is None
+
+
+@pytest.mark.parametrize(
+    ("root", "place", "path"),
+    [("/", "/a/b", "/a/b"), ("/r/", "a", "/r/a"), ("//r//s", ".goggles/x", "/r/s/.goggles/x"), ("/~/", "a", "/~/a")],
+)
+def test_a_place_below_a_root_has_no_empty_parts(root: str, place: str, path: str) -> None:
+    assert joined(root, place) == path
+
+
+def test_of_a_manager_that_is_gone_no_progress_is_known() -> None:
+    assert Managers([manager("goggles")]).progress(batch(bound=True), []) == Progress()
 
 
 def test_it_waits_where_its_manager_is_gone() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import stat
 import threading
+
+import pytest
 
 from goggles import failpoints
 from goggles.contracts import orders
@@ -48,6 +51,16 @@ def test_what_was_read_before_a_crash_leaves_no_place_behind(box):
     box.reopen().arrivals.ingest(A, len(data), box.sha(data), A)
     assert places(box) == []
     assert [held.path for held in box.walk("staged")] == [A]
+
+
+@pytest.mark.parametrize(("mode", "kept"), [(0o666, 0o644), (0o600, 0o600), (0o6777, 0o755)])
+def test_whatever_mode_it_was_carried_with_nobody_else_may_change_it(box, mode, kept):
+    data = b"all of it"
+    fill(box, data)
+    (box.root / ".goggles" / "incoming" / A / "data").chmod(mode)
+    box.vault.arrivals.ingest(A, len(data), box.sha(data), A)
+    (staged,) = (path for path in (box.root / ".goggles").rglob(A) if path.is_file())
+    assert stat.S_IMODE(staged.stat().st_mode) == kept
 
 
 def test_a_place_that_is_dropped_while_it_is_read_goes_when_that_ends(box):
