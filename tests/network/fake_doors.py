@@ -111,6 +111,19 @@ class FakeDoors(librarian.LibrarianService):
         head = (("name", "send"), ("kind", "send_clone"), ("every", 60.0), ("soft_timeout", None), ("began", 1.0))
         return ((*head, ("ended", 2.0), ("next", 3.0), ("result", "done"), ("message", ""), ("count", 0)),)
 
+    @exposed(Role.ADMIN, level=Level.ADMIN)
+    def get_transfers(self) -> tuple[Any, ...]:
+        head = (
+            ("peer", "far"),
+            ("batch", "b"),
+            ("manager", "globus"),
+            ("state", "sent"),
+            ("since", 86_400.0),
+            ("tries", 0),
+        )
+        done = (("files", 9), ("files_done", 4), ("size", 2_048), ("size_done", 1_024), ("rate", 512.0))
+        return ((*head, *done, ("task", "task-7"), ("trouble", "QUOTA_EXCEEDED")),)
+
 
 def _file(path: str) -> tuple[Any, ...]:
     pairs = (("path", path), ("type", "FILE"), ("size", 3), ("hash", "aa"), ("created", 86_400.0), ("modified", 1.0))

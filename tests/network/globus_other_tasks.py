@@ -39,6 +39,7 @@ class Mood:
     shuffle: bool = False
     extra: bool = False
     pace: float = 0.0  # seconds for each file
+    mute: bool = False  # it is called well, whatever it is in trouble with
 
 
 @dataclass
@@ -122,10 +123,11 @@ def _time(seconds: float) -> str | None:
 def described(task: Task, collections: dict[str, Collection]) -> dict[str, Any]:
     """The task document."""
     document, count = task.document, len(task.document["DATA"])
+    over = not task.pending
     source = document.get("source_endpoint", document.get("endpoint"))
     target = document.get("destination_endpoint")
-    said = {"": None, "OK": "OK", "Queued": "Queued"}.get(task.trouble, task.trouble.replace("_", " ").lower())
-    over = not task.pending
+    nice = task.trouble if not task.mood.mute or over else "OK"
+    said = {"": None, "OK": "OK", "Queued": "Queued"}.get(nice, nice.replace("_", " ").lower())
     left = count - len(task.done) - len(task.skipped)
     spent = max(0.001, (task.ended or time.time()) - task.begun)
     names = {key: found.name for key, found in collections.items()}
@@ -160,9 +162,9 @@ def described(task: Task, collections: dict[str, Collection]) -> dict[str, Any]:
         "subtasks_canceled": 0,
         "subtasks_expired": 0,
         "faults": task.faults,
-        "is_ok": None if over else task.trouble in ("OK", "Queued"),
+        "is_ok": None if over else nice in ("OK", "Queued"),
         "is_paused": False,
-        "nice_status": None if over else task.trouble,
+        "nice_status": None if over else nice,
         "nice_status_short_description": None if over else said,
         "nice_status_details": None if over else said,
         "nice_status_expires_in": None if over else -1,

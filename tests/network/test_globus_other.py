@@ -170,6 +170,13 @@ def test_a_task_that_can_not_go_on_is_cancelled_also_where_that_takes_a_while(pl
     assert kept not in again
 
 
+def test_a_task_that_globus_calls_well_and_that_gets_nowhere_is_noticed(place: Place) -> None:
+    files = place.sent("/mute", Mood(stuck="FILE_NOT_FOUND", mute=True), count=1)
+    place.waits("its end", lambda: [task.status for task in place.tasks(files)][:1] == ["FAILED"])
+    assert "gets nowhere: FILE_NOT_FOUND" in place.troubles()
+    place.arrive(files)
+
+
 def test_a_task_that_is_not_seen_at_once_is_no_trouble(place: Place) -> None:
     place.globus.blind = 1.5
     files = place.sent("/blind", count=1)

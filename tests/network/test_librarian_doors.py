@@ -185,6 +185,17 @@ def test_tasks_are_shown(run: Callable[..., tuple[int, str, str]]) -> None:
     assert (code, "send_clone" in out) == (0, True)
 
 
+def test_transfers_under_way_are_shown(run: Callable[..., tuple[int, str, str]]) -> None:
+    code, out, _ = run("transfers", "site")
+    row = " ".join(out.splitlines()[1].split())
+    assert (code, row) == (
+        0,
+        "far sent globus 4 of 9 1.0 KiB of 2.0 KiB 512 B/s 1970-01-02 00:00 task-7 QUOTA_EXCEEDED",
+    )
+    code, out, _ = run("transfers", "--json", "site")
+    assert (code, json.loads(out)[0]["size_done"]) == (0, 1024)
+
+
 def test_a_method_that_the_librarian_does_not_know(client: AdminClient) -> None:
     with pytest.raises(LibrarianHTTPError, match="knows no teleport") as caught:
         client.line.ask("teleport")

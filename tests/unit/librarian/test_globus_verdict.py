@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from goggles.librarian.managers.globus import verdict
-from goggles.librarian.managers.globus.verdict import Look, Phase, why_it_failed
+from goggles.librarian.managers.globus.verdict import Look, Phase, what_it_lacks, why_it_failed
 
 TASK: dict[str, Any] = {"task_id": "t", "status": "ACTIVE", "nice_status": "OK", "files": 9, "faults": 0}
 
@@ -36,8 +36,15 @@ def test_faults_of_a_task_that_is_well_are_no_trouble() -> None:
 
 
 def test_only_what_does_not_come_by_itself_is_lacking() -> None:
-    assert look(None, 0, nice_status="FILE_NOT_FOUND").lacking and look(None, 0, nice_status="QUOTA_EXCEEDED").lacking
-    assert not look(None, 0, nice_status="CONNECT_FAILED").lacking and not look(None, 0).lacking
+    for code in ("FILE_NOT_FOUND", "QUOTA_EXCEEDED"):
+        assert what_it_lacks(look(None, 0, nice_status=code), ()) == code
+    assert what_it_lacks(look(None, 0, nice_status="CONNECT_FAILED"), ()) == "" == what_it_lacks(look(None, 0), ())
+
+
+def test_what_is_lacking_may_stand_in_the_newest_event_alone() -> None:
+    well, progress = look(None, 0), {"code": "PROGRESS", "is_error": False}
+    assert what_it_lacks(well, [LOST, progress]) == "FILE_NOT_FOUND"
+    assert what_it_lacks(well, [progress, LOST]) == ""
 
 
 def test_time_without_progress_begins_anew_with_each_byte() -> None:
@@ -46,8 +53,9 @@ def test_time_without_progress_begins_anew_with_each_byte() -> None:
     assert seen.since == 10
     seen = look(seen, 30, nice_status="TIMEOUT", bytes_transferred=1)
     assert seen.since == 30
-    well = look(seen, 40, bytes_transferred=1)
-    assert look(well, 50, nice_status="TIMEOUT", bytes_transferred=1).since == 40
+    assert look(seen, 40, bytes_transferred=1).since == 30
+    queued = look(seen, 50, nice_status="Queued", bytes_transferred=1)
+    assert look(queued, 60, nice_status="TIMEOUT", bytes_transferred=1).since == 50
 
 
 def test_a_task_that_takes_long_is_looked_at_seldom() -> None:

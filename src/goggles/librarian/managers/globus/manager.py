@@ -293,10 +293,16 @@ class GlobusManager:
             return
         if self._site.clock.monotonic() - seen.since < self._rules.patience:
             return
+        try:
+            lacks = verdict.what_it_lacks(seen, self._events(seen.task) if task.get("faults") else ())
+        except Unavailable:
+            return
+        if not (lacks or seen.trouble):
+            return
         said = task.get("nice_status_short_description") or task.get("nice_status_details") or ""
-        why = f"Globus task {seen.task} to librarian {seen.peer} gets nowhere: {seen.trouble} {said}".rstrip()
+        why = f"Globus task {seen.task} to librarian {seen.peer} gets nowhere: {lacks or seen.trouble} {said}".rstrip()
         self._site.trouble("warning", "transfer", why)
-        if seen.lacking:
+        if lacks:
             log.warning("%s; it is cancelled", why)
             self._cancel(seen.task)
 

@@ -13,7 +13,8 @@ from enum import StrEnum
 from typing import Any
 
 SELDOM = 30.0  # seconds between two looks at a task that takes long
-HEALTHY = frozenset({None, "", "OK", "Queued"})
+QUEUED = "Queued"
+HEALTHY = frozenset({None, "", "OK", QUEUED})
 LACKING = frozenset(  # what does not come by itself
     ("FILE_NOT_FOUND", "IS_A_DIRECTORY", "NOT_A_DIRECTORY", "NO_SPACE_LEFT", "PERMISSION_DENIED", "QUOTA_EXCEEDED")
 )
@@ -34,7 +35,7 @@ PHASES = {"ACTIVE": Phase.GOING, "INACTIVE": Phase.SUSPENDED, "SUCCEEDED": Phase
 @dataclass(frozen=True, slots=True)
 class Look:
     """How far a task is.  Sizes are bytes, `rate` is bytes a second.  Monotonic seconds: `first` and `last` look, and
-    `since` when there is no progress."""
+    `since` when it was worked on without progress."""
 
     task: str
     peer: str
@@ -46,11 +47,6 @@ class Look:
     first: float
     last: float
     since: float
-
-    @property
-    def lacking(self) -> bool:
-        """Whether it waits for something that does not come by itself."""
-        return self.trouble in LACKING
 
     @property
     def next_look(self) -> float:
@@ -73,8 +69,16 @@ def look(task: Mapping[str, Any], peer: str, before: Look | None, now: float) ->
         trouble="" if nice in HEALTHY else str(nice),
         first=now if before is None else before.first,
         last=now,
-        since=now if before is None or moved or nice in HEALTHY else before.since,
+        since=now if before is None or moved or nice == QUEUED else before.since,
     )
+
+
+def what_it_lacks(seen: Look, events: Sequence[Mapping[str, Any]]) -> str:
+    """The code of what a task waits for that does not come by itself; '' where it waits for nothing of the kind.
+
+    Globus may call a task well that tries the same in vain again and again; the newest of its `events` then says so."""
+    codes = [seen.trouble, *(str(event.get("code")) for event in events[:1] if event.get("is_error"))]
+    return next((code for code in codes if code in LACKING), "")
 
 
 def why_it_failed(task: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> str:
