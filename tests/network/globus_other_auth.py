@@ -137,7 +137,7 @@ class Auth:
     def _client(self, form: dict[str, str], basic: tuple[str, str] | None) -> App:
         app = self.apps.get(basic[0] if basic else form.get("client_id", ""))
         if app is None or not app.alive:
-            raise AuthRefused(401, "invalid_client", "no such client")
+            raise AuthRefused(401, "invalid_client", f"no such client {basic if self.echoes else ''}")
         if (app.secret is None) != (basic is None) or (basic and basic[1] != app.secret):
             raise AuthRefused(401, "invalid_client", "wrong secret, or none where one is needed")
         return app

@@ -124,7 +124,7 @@ def test_a_secret_that_the_service_repeats_is_not_shown(home: Home) -> None:
     home.globus.auth.echoes = True
     home.globus.auth.expire_all()
     home.globus.auth.apps.clear()
-    with pytest.raises(GogglesError) as told:
+    with pytest.raises(GogglesError, match="no such client") as told:
         service.pending()
     assert not [secret for secret in (*home.globus.auth.secrets_out(), who.secret()) if secret in str(told.value)]
 
