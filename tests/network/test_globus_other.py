@@ -308,6 +308,7 @@ def test_transfers_are_switched_off_and_on_while_a_task_runs_and_ends(place: Pla
     assert len(place.tasks(files)) == 1
 
 
+@pytest.mark.slow
 def test_the_nameserver_ends_soon_also_while_globus_is_slow(place: Place) -> None:
     place.globus.trip("/v0.10/", "slow", times=50, seconds=60.0)
     files = place.sent("/slow", count=1)
