@@ -4,12 +4,14 @@
         fs = cluster.connect()
 
 Law: everything is below `folder`; nothing is left running when the block ends.  Processes are the real programs,
-with real certificates, on ports that the system chose.
+with real certificates, on ports that were free.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -31,14 +33,17 @@ from goggles.wire.dial import Address, Dialer, Peer
 
 SOURCE = str(Path(goggles.__file__).resolve().parents[1])
 HOSTS = ("localhost", "127.0.0.1")
+PORTS = range(10_000, 32_000)
 MIB = 1 << 20
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that was free a moment ago, and is none of those that the system gives to outgoing connections: one of
+    them would have it soon."""
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", secrets.choice(PORTS)))
+            return int(probe.getsockname()[1])
 
 
 def wait_until(what: str, true: Callable[[], bool], seconds: float = 30.0) -> None:
