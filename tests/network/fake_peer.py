@@ -24,7 +24,8 @@ def right() -> Script:
     """What a librarian would answer that takes everything and never gets to the end."""
 
     def batch_stage(source: str, offers: tuple[Any, ...]) -> Any:
-        places = tuple(Place(secrets.token_hex(16), ".goggles/incoming/x/data").to_wire() for _ in offers)
+        ids = [secrets.token_hex(16) for _ in offers]
+        places = tuple(Place(one, f".goggles/incoming/{one}/data").to_wire() for one in ids)
         facilities = json.dumps({"goggles": {}})
         return Reception("store", "localhost", 9, facilities, 1 << 40, places).to_wire()
 
@@ -38,6 +39,8 @@ def right() -> Script:
         "outgoing_status": lambda transfers: tuple((0, "") for _ in transfers),
         "clone_complete": lambda items: None,
         "whereabouts": lambda files: tuple(() for _ in files),
+        "validate_for": lambda path, visited, patience: (),
+        "please_send": lambda path, size, sha256: None,
     }
 
 
@@ -86,8 +89,16 @@ class FakeDoors(Service):
         return self._say("clone_complete", items)
 
     @exposed(Role.LIBRARIAN)
-    def whereabouts(self, files: tuple[Any, ...]) -> Any:
+    def whereabouts(self, files: tuple[Any, ...], staying: bool = False) -> Any:
         return self._say("whereabouts", files)
+
+    @exposed(Role.LIBRARIAN)
+    def validate_for(self, path: str, visited: tuple[str, ...], patience: float) -> Any:
+        return self._say("validate_for", path, visited, patience)
+
+    @exposed(Role.LIBRARIAN)
+    def please_send(self, path: str, size: int, sha256: str) -> Any:
+        return self._say("please_send", path, size, sha256)
 
 
 class FakePeer:

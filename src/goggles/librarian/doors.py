@@ -120,10 +120,14 @@ class PeerDoors(Doors):
         self._desks.outbox.promise(self._peer(), path, size, sha256)
 
     @exposed(Role.LIBRARIAN, level=Level.READONLY)
-    def whereabouts(self, files: tuple[Value, ...]) -> tuple[Value, ...]:
-        """For each (path, size, sha256) the storages here that hold these very bytes."""
+    def whereabouts(self, files: tuple[Value, ...], staying: bool = False) -> tuple[Value, ...]:
+        """For each (path, size, sha256) the storages here that hold these very bytes; with `staying` none where they
+        are about to be let go."""
         self._peer()
-        return tuple(self._desks.outbox.whereabouts([_file(item) for item in _few(files)]))
+        asked = [_file(item) for item in _few(files)]
+        leaving = {path for path, _, _ in asked if staying and self._desks.validating.is_leaving(path)}
+        found = self._desks.outbox.whereabouts(asked)  # later: whoever is done with letting go has struck its copies
+        return tuple(() if path in leaving else stores for (path, _, _), stores in zip(asked, found, strict=True))
 
     @exposed(Role.LIBRARIAN, level=Level.READONLY)
     def validate_for(self, path: str, visited: tuple[str, ...], patience: float) -> tuple[Pairs, ...]:

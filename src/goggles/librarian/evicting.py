@@ -1,8 +1,8 @@
 """Copies here are let go because others hold the file: `evict`, and the task `rolling_deletion`.  And back: `recall`.
 
 Law: a copy is let go only while enough copies at other librarians have just been read and found good, each counted
-once, none of them ours; and only if the file is still the one that they have.  The file stays in the tree, and what
-was let go is remembered.
+once, none of them ours; and only if the file is still the one that they have.  Where an operator trusts copies unread,
+those who hold them must say that they keep them.  The file stays in the tree, and what was let go is remembered.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from sqlalchemy import exists, select
 
 from goggles.contracts import orders
 from goggles.errors import BadRequest, Conflict, GogglesError, NotFound, Shared, Unavailable
+from goggles.librarian import answers
 from goggles.librarian.peers import Peers
 from goggles.librarian.validating import Validating, good_copies
 from goggles.meta.peering import marks, remote_instances
@@ -70,22 +71,37 @@ class Evicting:
     def _need_others(self, path: DfsPath, entry: Entry, rules: Rules) -> None:
         """Conflict where fewer copies elsewhere are good than must be."""
         with self._site.look() as tree:
-            known = tree.holders_elsewhere([entry.id]).get(entry.id)
+            others = tree.holders_elsewhere([entry.id]).get(entry.id)
             now = tree.now
-        remote = known.remote if known is not None else []
+        remote = others.remote if others is not None else []
         if rules.verify:
             holders = sorted({librarian for librarian, *_ in remote})
             told = self._validating.elsewhere(path, holders, (), PATIENCE)
             good = len(good_copies(told, self._site.name, entry.sha256, entry.size))
             why = "; ".join(f"{one.librarian} {one.store}: {one.error or 'other bytes'}" for one in told if one.error)
         else:
-            good, why = sum(verified > now - TRUST for _, _, _, verified, _ in remote), ""
+            known = {(name, store) for name, store, _, verified, _ in remote if verified > now - TRUST}
+            kept, why = self._kept(path, entry, sorted({name for name, _ in known}))
+            good = len(known & kept)
         if good < rules.copies:
             raise Conflict(
                 f"{path} is not let go: {good} good copies elsewhere, {rules.copies} are needed"
                 + (f" ({why})"[:500] if why else ""),
                 "send it to another librarian first, or see validate-file",
             )
+
+    def _kept(self, path: DfsPath, entry: Entry, holders: Sequence[str]) -> tuple[set[tuple[str, str]], str]:
+        """(librarian, store) of the copies that these librarians have and keep, as they say; why others do not say."""
+        found, reasons = set[tuple[str, str]](), list[str]()
+        for name in holders:
+            try:
+                asked = ((path, entry.size, entry.sha256),)
+                told = answers.items(name, self._peers.call(self._peers.need(name), "whereabouts", asked, True), 1)
+                with answers.understood(name):
+                    found |= {(name, store[:64]) for store in answers.texts(told[0])}
+            except GogglesError as error:
+                reasons.append(f"{name}: {error.message}")
+        return found, "; ".join(reasons)
 
     def _let_go(self, tx: Transaction, path: DfsPath, before: Entry, rules: Rules) -> int:
         entry = tx.tree.need_file(path)

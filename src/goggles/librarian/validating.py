@@ -2,7 +2,7 @@
 
 Law: each librarian asks only those that it knows to hold the file, and none that has been asked already, so that rings
 end.  Every copy is told once.  Who can not be reached is told as such.  A librarian that is about to let its copies go
-vouches for none of them, so that two can not rely on each other.
+vouches for none of them, nor for those that it let go while they were read, so that two can not rely on each other.
 """
 
 from __future__ import annotations
@@ -63,9 +63,26 @@ class Validating:
     def here(self, path: str, sha256: str, size: int, patience: float) -> list[Checksum]:
         """The copies here, each read anew."""
         readings = self._verifying.read_again(path, patience)
-        with self._lock:  # after the reading: whoever began to let go meanwhile is seen
-            leaving = path in self._leaving
-        return [self._own(reading, sha256, size, leaving) for reading in readings]
+        leaving = self.is_leaving(path)  # after the reading: whoever began to let go meanwhile is seen,
+        left = self._left(path, sha256)  # and after that the tree: whoever has come to its end with it, too
+        return [
+            self._own(one, sha256, size, leaving or (one.verdict == "good" and one.storage not in left))
+            for one in readings
+        ]
+
+    def is_leaving(self, path: str) -> bool:
+        """Whether copies of this file are about to be let go."""
+        with self._lock:
+            return path in self._leaving
+
+    def _left(self, path: str, sha256: str) -> set[str]:
+        """The storages that hold these bytes there."""
+        with self._site.look() as tree:
+            entry = tree.find(parse(path))
+            if entry is None or entry.sha256 != sha256:
+                return set()
+            holders = tree.instances_of([entry.id]).get(entry.id, [])
+        return {self._site.roster.get(holder).name for holder in holders}
 
     def _own(self, reading: Reading, sha256: str, size: int, leaving: bool) -> Checksum:
         good = reading.verdict == "good" and not leaving
