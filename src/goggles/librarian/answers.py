@@ -7,6 +7,7 @@ written down, and one bad item of a batch spoils no other.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +18,7 @@ from goggles.errors import Conflict, GogglesError, ProtocolError, Unavailable
 from goggles.wire import faults
 
 MAX_GRANT = 4_096  # bytes
-MAX_PLACE = 4_096
+ID = re.compile(r"[0-9a-f]{32}")
 MAX_FACILITIES = 65_536
 MAX_STORES = 256  # storages that one file is said to be on
 HINT = "are both sides of the same version?"
@@ -55,6 +56,8 @@ def reception(name: str, answer: Any, count: int) -> Reception:
         texts = ((told.store, 64), (told.host, 255), (told.facilities, MAX_FACILITIES))
         if not all(_is_text(text, most) for text, most in texts) or not isinstance(told.port, int):
             raise ValueError
+        if not 0 < told.port < 65_536:
+            raise ValueError
         items(name, told.answers, count)
         return cast(Reception, replace(told, facilities=_facilities(told)))
 
@@ -78,9 +81,12 @@ def place(answer: object) -> Place | GogglesError:
         found = Place.from_wire(answer)  # type: ignore[arg-type]  # whatever came; it is looked at below
     except (TypeError, ValueError):
         return Unavailable("the answer makes no sense")
-    if _is_text(found.id, 32) and len(found.id) == 32 and _is_text(found.place, MAX_PLACE):
-        return found
-    return Unavailable("the answer makes no sense")
+    if not isinstance(found.id, str) or not ID.fullmatch(found.id):
+        return Unavailable("the answer makes no sense")
+    # Our storages and Globus write there with our rights: anything else may be somebody's file.
+    if found.place != f".goggles/incoming/{found.id}/data":
+        return Unavailable("the place that it names is none for what arrives")
+    return found
 
 
 def stores(error: GogglesError) -> list[str]:

@@ -130,12 +130,16 @@ class Pusher:
                 os.close(out)
 
     def _copy(self, file: FileIO, out: int, pace: Pace) -> None:
-        os.ftruncate(out, 0)
+        """Cut to its size at the end, not at the beginning: whatever has been compared there already stays as it is when
+        the same bytes are written again."""
+        size = 0
         while data := file.read(CHUNK):
             pace.spend(len(data))
+            size += len(data)
             view = memoryview(data)
             while view:
                 view = view[os.write(out, view) :]
+        os.ftruncate(out, size)
         os.fsync(out)
 
     # --- by rsync over ssh -----------------------------------------------------------------
