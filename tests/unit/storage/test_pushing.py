@@ -8,7 +8,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from goggles.clock import Clock
+from goggles.clock import SystemClock
 from goggles.contracts.orders import PushOrder
 from goggles.storage.pushing import Pusher
 from goggles.wire.data import CHUNK
@@ -26,15 +26,14 @@ class OneFile:
         return open(self._path, "rb", buffering=0)
 
 
-class Watching(Clock):
+class Watching(SystemClock):
     """Looks at a file whenever somebody waits."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__()
         self.path = path
         self.seen: list[bytes] = []
 
-    def wait(self, event: threading.Event, timeout: float | None = None) -> bool:
+    def wait(self, event: threading.Event, seconds: float) -> bool:
         self.seen.append(self.path.read_bytes())
         return False
 
