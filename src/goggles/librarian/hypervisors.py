@@ -81,6 +81,8 @@ class Hypervisors:
             told = self._ask(peer, "outgoing_status", [row.remote_id for row in rows])
             for row, (theirs, _) in zip(rows, told, strict=True):
                 action = at_destination(State(row.state), theirs)
+                if action is Action.WAIT and State(row.state) is State.STAGED:
+                    self._inbox.give_up(row)
                 if action in EVENTS:
                     self._inbox.update(peer, [row.id], EVENTS[action], WHY)
                 if action is not Action.WAIT:

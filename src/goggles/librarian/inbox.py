@@ -33,6 +33,7 @@ from goggles.librarian import ledger
 from goggles.librarian.ledger import Record
 from goggles.librarian.offers import check_offer, offered
 from goggles.librarian.peers import PeerInfo, Peers
+from goggles.librarian.places import make_places
 from goggles.librarian.states import LIVE, Event, leads_on
 from goggles.nameserver.decisions import Transaction
 from goggles.nameserver.entry import Entry
@@ -43,7 +44,6 @@ from goggles.paths import DfsPath, parse, split
 from goggles.wire import faults
 
 log = logging.getLogger(__name__)
-PLACES = 20.0  # seconds that a storage may take to make places
 TELL = 500  # transfers in one message to their source
 
 
@@ -65,6 +65,7 @@ class Inbox:
         self._expected: dict[str, tuple[int, int]] = {}  # live arrivals: (storage, size); guarded by _lock
         self._deletable = False  # whether what comes may be let go here again
         self._reading: set[str] = set()  # arrivals that a storage was told to ingest; guarded by _lock
+        peers.forgotten = self._forget
 
     def load(self) -> None:
         """At start: what is on its way here, and the room that it needs."""
@@ -81,7 +82,7 @@ class Inbox:
         self._peers.heard(source.name)
         node = self._site.decisions.run(lambda tx: self._choose(tx, source, offers))
         answers = self._site.decisions.run(lambda tx: self._answer(tx, source, offers, node))
-        self._make_places(node, answers.places)
+        make_places(self._site, node, answers.places)
         return Reception(
             node.name, node.address.host, node.address.port, offered(node.facilities), node.free, tuple(answers.values)
         )
@@ -101,8 +102,12 @@ class Inbox:
     def _answer(self, tx: Transaction, source: PeerInfo, offers: Sequence[Offer], node: Node) -> _Answers:
         answers, room = _Answers(), node.free
         known = ledger.incoming_by_remote(tx.tree.tx, source.id, [offer.id for offer in offers])
+        met = set[str]()
         for offer in offers:
             try:
+                if offer.id in met:
+                    raise BadRequest("a transfer can be offered once in a batch")
+                met.add(offer.id)
                 arrival = self._again(tx, known[offer.id], node) if offer.id in known else ""
                 if not arrival:
                     arrival = self._accept(tx, source, offer, node, room)
@@ -170,23 +175,6 @@ class Inbox:
             node = self._site.roster.get(storage)
             node.reserved = max(0, node.reserved - size)
 
-    def _make_places(self, node: Node, arrivals: list[str]) -> None:
-        """Have the storage make places; Unavailable where it does not answer."""
-        if not arrivals:
-            return
-        done, results = threading.Event(), list[tuple[Value, ...]]()
-
-        def report(result: tuple[Value, ...]) -> None:
-            results.append(result)
-            done.set()
-
-        with self._site.decisions.lock:
-            node.order(orders.expect(tuple(arrivals)), report)
-        if not done.wait(PLACES):
-            raise Unavailable(f"storage {node.name} does not answer", "try again later")
-        if results[0][0] == "error":
-            raise Unavailable(f"storage {node.name} has no place: {results[0][2]}", "try again later")
-
     # --- while they come -------------------------------------------------------------------
 
     def open_push(self, source: PeerInfo, items: Sequence[tuple[str, str]]) -> list[bytes | GogglesError]:
@@ -242,6 +230,25 @@ class Inbox:
             self._done_with(row.id)
 
         tx.on_commit(effect)
+
+    def _forget(self, tx: Transaction, source: int) -> None:
+        """A peer is not known any more, nor what comes from it."""
+        for row in ledger.live_incoming(tx.tree.tx, source):
+            self._let_go(tx, row)
+
+    def give_up(self, row: Record) -> None:
+        """What waits to be read on a storage that is gone has failed; its source is told."""
+        node = self._site.roster.get(row.storage_id)
+        if node.state is not NodeState.DOWN:
+            return
+
+        def decide(tx: Transaction) -> None:
+            fresh = ledger.incoming_rows(tx.tree.tx, [row.id]).get(row.id)
+            if fresh is not None and State(fresh.state) is State.STAGED:
+                ledger.move_incoming(tx.tree, fresh, Event.FAIL, f"storage {node.name}, which has it, is gone")
+                self._let_go(tx, fresh)
+
+        self._site.decisions.run(decide)
 
     def status(self, source: PeerInfo, arrivals: Sequence[str]) -> list[tuple[int, str]]:
         """(state, storage) of each, (-1, '') where it is not known."""
@@ -300,7 +307,9 @@ class Inbox:
                 ):
                     self._let_go(tx, row)  # it ended while it was read: what was read is staged now
                 return
-            if code:
+            if code == Conflict.code:  # somebody is still sending it: it is read when that ends
+                tx.on_commit(lambda: self._reading.discard(arrival))
+            elif code:
                 self._refuse(tx, row, message, "data_integrity" if code == ChecksumMismatch.code else "transfer")
             else:
                 self._publish(tx, row, node)
@@ -350,7 +359,7 @@ class Inbox:
 
     def _restock(self, tx: Transaction, row: Record, node: Node, path: DfsPath, entry: Entry) -> None:
         """The file was known here without a copy; now it has one, and as many are wanted as before."""
-        copies = entry.copies or tx.tree.want_again(entry.id, self._site.policy.copies)
+        copies = tx.tree.want_again(entry.id, entry.copies or 0, self._site.policy.copies)
         tx.tree.add_instances(node.id, {entry.id: entry.size})
         if copies > 1:
             tx.tree.set_owed(entry.id, 1)
@@ -366,6 +375,8 @@ class Inbox:
                 each.order(orders.mkdir(directory))
         node.used, node.files = node.used + entry.size, node.files + 1
         node.order(orders.publish(row.id, path, entry.version, entry.generation, ""))
+        if node.draining:
+            self._site.reconsider.append(entry.id)
         self._site.wake_repair.set()
         log.info("%s came from another librarian, %d bytes", path, entry.size, extra={"path": path})
 

@@ -220,8 +220,10 @@ def set_told(connection: Connection, ids: Sequence[str]) -> None:
         connection.execute(update(incoming).where(I.id.in_(list(ids))).values(told=True))
 
 
-def live_incoming(connection: Connection) -> list[Record]:
-    return list(connection.execute(select(I.id, I.size, I.storage_id).where(I.state.in_(LIVE_NUMBERS))).all())
+def live_incoming(connection: Connection, peer: int | None = None) -> list[Record]:
+    """What is on its way here, from one peer or from all."""
+    query = select(I.id, I.size, I.storage_id).where(I.state.in_(LIVE_NUMBERS))
+    return list(connection.execute(query if peer is None else query.where(I.peer_id == peer)).all())
 
 
 def old_incoming(

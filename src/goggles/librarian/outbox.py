@@ -105,23 +105,6 @@ class Outbox:
 
         return self._site.decisions.run(decide)
 
-    def offer_files(self, peer: PeerInfo, ids: Sequence[int], priority: int) -> int:
-        """Offer these very files now; how many the peer has taken."""
-
-        def decide(tx: Transaction) -> list[Record]:
-            made = [self._one(tx, peer, number) for number in ids]
-            return list(ledger.outgoing_rows(tx.tree.tx, [one for one in made if one]).values())
-
-        rows = self._site.decisions.run(decide)
-        return self._offer(peer, rows, priority) if rows else 0
-
-    def _one(self, tx: Transaction, peer: PeerInfo, number: int) -> str:
-        found = ledger.unsent(tx.tree.tx, peer.id, number - 1, 0.0, self._site.clock.now(), 1)
-        path = tx.tree.path_of(number)
-        if path is None or not found or found[0].id != number:
-            return ""
-        return ledger.add_outgoing(tx.tree, peer.id, found[0], path)
-
     def promise(self, peer: PeerInfo, path: str, size: int, sha256: str) -> None:
         """A peer asks for a file that it needs: it is offered to it soon, also if it was sent before."""
         self._peers.heard(peer.name)
@@ -282,10 +265,21 @@ class Outbox:
     # --- check_consumed_queue --------------------------------------------------------------
 
     def check(self, peer: PeerInfo, limits: Limits) -> int:
-        """See what became of the batches under way; how many are over."""
+        """See what became of the batches under way; how many are over.  One that can not be looked after holds up no
+        other; what is wrong with the first such is raised in the end."""
         with self._site.database.read() as connection:
             found = ledger.batches(connection, ledger.SENT, peer.id, float("inf"), limits.flying * 2)
-        return sum(self._check(peer, batch) for batch in found)
+        done, wrong = 0, list[GogglesError]()
+        for batch in found:
+            try:
+                done += self._check(peer, batch)
+            except GogglesError as error:
+                wrong.append(error)
+                if not self._peers.reached(peer):
+                    break
+        if wrong:
+            raise wrong[0]
+        return done
 
     def _check(self, peer: PeerInfo, batch: Record) -> bool:
         with self._site.database.read() as connection:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -122,9 +122,11 @@ class Peers:
         self._dialer = dialer
         self._keyring = keyring
         self._lock = threading.Lock()
-        self._lines: dict[int, Peer] = {}  # kept connections, by peer; guarded by _lock
+        # Kept connections, by what a peer is known by once and never again: its sealed authenticator; guarded by _lock.
+        self._lines: dict[bytes, Peer] = {}
         self._heard: dict[str, float] = {}  # guarded by _lock
         self._rests = Rests(site.clock)
+        self.forgotten: Callable[[Transaction, int], None] = _nobody  # told in the decision that forgets a peer, by id
         self._closed = False
 
     # --- looking ---------------------------------------------------------------------------
@@ -212,10 +214,12 @@ class Peers:
         found = self.need(name)
 
         def decide(tx: Transaction) -> int:
+            self.forgotten(tx, found.id)  # of memory; dropped where the peer may not go
             return forget(tx, found.id, found.name, with_transfers)
 
         count = self._site.decisions.run(decide)
-        self._drop_line(found.id)
+        self._rests.over(found.id)
+        self._drop_line(found.sealed)
         return count
 
     # --- speaking --------------------------------------------------------------------------
@@ -236,7 +240,7 @@ class Peers:
     def reached(self, peer: PeerInfo) -> bool:
         """Whether there is a connection to it, as far as is known."""
         with self._lock:
-            line = self._lines.get(peer.id)
+            line = self._lines.get(peer.sealed)
         return line is not None and not line.closed
 
     def _call(self, peer: PeerInfo, method: str, args: tuple[Any, ...], timeout: float) -> Any:
@@ -251,7 +255,7 @@ class Peers:
                 self._rests.failed(peer.id, error)
             raise
         except ConnectionLost:
-            self._drop_line(peer.id)
+            self._drop_line(peer.sealed)
             if not kept:
                 raise
             return self._line(peer)[0].call(method, *args, timeout=timeout)
@@ -286,7 +290,7 @@ class Peers:
 
     def _line(self, peer: PeerInfo) -> tuple[Peer, bool]:
         with self._lock:
-            line = self._lines.get(peer.id)
+            line = self._lines.get(peer.sealed)
         if line is not None and not line.closed:
             return line, True
         self._rests.check(peer.id)
@@ -297,12 +301,12 @@ class Peers:
             raise
         self._rests.over(peer.id)
         with self._lock:
-            other = self._lines.setdefault(peer.id, line)
+            other = self._lines.setdefault(peer.sealed, line)
         if other is not line and not other.closed:
             line.close()
             return other, True
         with self._lock:
-            self._lines[peer.id] = line
+            self._lines[peer.sealed] = line
         return line, False
 
     def _connect(self, peer: PeerInfo) -> Peer:
@@ -340,17 +344,17 @@ class Peers:
         if hello.get("protocol") != PROTOCOL:
             raise ProtocolError(f"librarian {peer.name} speaks another version ({hello.get('protocol')!s:.20})")
 
-    def _drop_line(self, peer: int) -> None:
+    def _drop_line(self, sealed: bytes) -> None:
         with self._lock:
-            line = self._lines.pop(peer, None)
+            line = self._lines.pop(sealed, None)
         if line is not None:
             line.close()
 
     def close(self) -> None:
         """Whoever waits for an answer gets none, and nobody is spoken to any more."""
         self._closed = True
-        for peer in list(self._lines):
-            self._drop_line(peer)
+        for sealed in list(self._lines):
+            self._drop_line(sealed)
 
     def _seen(self, peer: PeerInfo) -> None:
         self._note(peer.name, "last_seen")
@@ -382,3 +386,7 @@ def _what_to_do(error: PermissionDenied) -> str:
     if error.message != WRONG:
         return error.hint
     return "the authenticator is USER:PASSWORD of an account there: remove-librarian, and add-librarian with it"
+
+
+def _nobody(tx: Transaction, peer: int) -> None:
+    """Until somebody has to be told."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from goggles.contracts.peering import MAX_OFFER
 from goggles.errors import SettingsError
 
 _DURATION = re.compile(r"(\d{1,4}):([0-5]\d):([0-5]\d)\Z")
@@ -105,6 +106,12 @@ def _staged(value: Any) -> int:
 
 
 SWITCH = ("true or false", _switch)
+def _batch(value: Any) -> int:
+    if _count(value) > MAX_OFFER:
+        raise ValueError
+    return int(value)
+
+
 TEXT, COUNT = ("a text", _text), ("a whole number from 1 up", _count)
 DAYS, TEXT_OR_NULL = ("a number of days", _number), ("a text or null", _or_none(_text))
 DAYS_OR_NULL = ("a number of days or null", _or_none(_number))
@@ -122,7 +129,9 @@ KINDS: dict[str, dict[str, Key]] = {
         "destination_librarian": Key(*TEXT, needed=True, says="where the files go, as `add-librarian` named it"),
         "age_in_days": _YOUNG,
         "store_preference": Key(*TEXT_OR_NULL, says="storage to send from where it has a copy"),
-        "send_batch_size": Key(*COUNT, default=128, says="files that are offered at once"),
+        "send_batch_size": Key(
+            f"a whole number from 1 to {MAX_OFFER}", _batch, default=128, says="files that are offered at once"
+        ),
         "warn_disabled_timer": Key(
             *DAYS_OR_NULL, says="days after which `search-errors` tells that transfers there are disabled; null: never"
         ),

@@ -82,10 +82,12 @@ class Marks(Sharing):
             self.tx.execute(SET.values(evicted_at=self.now), {"entry": entry})
         self.tx.execute(WANTED, {"entry": entry, "wanted": left})
 
-    def want_again(self, entry: int, default: int) -> int:
-        """The file is here again: as many copies are wanted as before; how many."""
+    def want_again(self, entry: int, asked: int, default: int) -> int:
+        """The file is here again: as many copies are wanted as were asked for meanwhile, else (0) as before; how
+        many."""
         mark = self.mark_of(entry)
-        wanted = default if mark is None or mark.copies is None else int(mark.copies)
+        before = default if mark is None or mark.copies is None else int(mark.copies)
+        wanted = asked or before
         self.tx.execute(SET.values(copies=None, evicted_at=None), {"entry": entry})
         self.tx.execute(DROP_UNAVAILABLE, {"entry": entry})
         self.tx.execute(WANTED, {"entry": entry, "wanted": wanted})

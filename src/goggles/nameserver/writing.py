@@ -300,6 +300,8 @@ class Writing:
             node.used, node.files = node.used + entry.size, node.files + 1
             replaces = old.version if old is not None else ""
             node.order(orders.publish(upload.id, path, entry.version, entry.generation, replaces))
+        if any(node.draining for node in good):
+            self._site.reconsider.append(entry.id)
         if len(good) < upload.copies:
             self._site.wake_repair.set()
 
