@@ -133,36 +133,3 @@ def test_a_connection_to_a_librarian_that_was_removed_is_not_used_for_the_next(
     fake.asked.clear()
     network.run("source", "send_clone")
     assert [method for method, _ in fake.asked] == []
-
-
-def test_what_is_taken_in_during_a_self_check_is_not_missed_by_it(tmp_path: Path) -> None:
-    with Network(tmp_path, {"source": ("alice",), "central": ("carol",)}, FLAGS) as network:
-        network.link("source", "central")
-        central = network["central"]
-        central.storages["carol"].stop()
-        slow = "storage.ingest.before_fsync=sleep:9;storage.selfcheck.before_inventory=sleep:12@1"
-        with network["source"].connect() as fs:
-            fs.write("/precious", b"1")
-        central.start_storage("carol", environment={"GOGGLES_FAILPOINTS": slow})
-        central.wait_active(["carol"])
-        network.run("source", "send_clone")
-        place = central.root("carol") / ".goggles/incoming"
-
-        def staged() -> bool:
-            for task in ("consume_queue", "check_consumed_queue"):
-                network.run("source", task)
-            network.run("central", "receive_clone")
-            return any(path.stat().st_size for path in place.glob("*/data"))
-
-        wait_until("its bytes", staged, 10)
-        for _ in range(3):
-            staged()
-            time.sleep(0.3)
-        assert central.nameserver is not None
-        central.nameserver.kill()
-        central.start_nameserver()
-        central.wait_active(["carol"], 40)
-        with central.connect() as fs:
-            wait_until("it", lambda: network.run("central", "receive_clone") >= 0 and fs.exists("/precious"), 30)
-            time.sleep(1)
-            assert fs.stat("/precious").storages == ("carol",)

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
+from tests.network.fake_peer import FakePeer
+from tests.network.globus_server import Collection, Globus
 
 from goggles.contracts.peering import State
 from goggles.errors import GogglesError, Unavailable
 from goggles.meta import peering
 from goggles.meta.database import Database
 from goggles.testing.cluster import Cluster, wait_until
-from goggles.testing.network import Network
+from goggles.testing.network import PASSWORD, Network
 
 FLAGS = ("--heartbeat", "0.3", "--grace", "1", "--offer_again", "0.5", "--background", "off")
 
 
 @contextmanager
-def linked(folder: Path, stores: tuple[str, ...] = ("carol",)) -> Iterator[Network]:
+def linked(folder: Path, stores: tuple[str, ...] = ("carol",), trusted: Sequence[FakePeer] = ()) -> Iterator[Network]:
     """source may push to central; nothing runs by itself."""
-    with Network(folder, {"source": ("alice",), "central": stores}, FLAGS) as network:
+    made = Network(folder, {"source": ("alice",), "central": stores}, FLAGS)
+    if trusted:
+        made["source"].trust(made["central"], *trusted)  # type: ignore[arg-type]  # they have certificates, as sites
+    with made as network:
         network.link("source", "central")
         yield network
 
@@ -171,3 +177,33 @@ def test_a_batch_larger_than_an_offer_may_be_is_refused_by_its_name(tmp_path: Pa
     with linked(tmp_path) as network, pytest.raises(GogglesError, match="send_batch_size"):
         plan = (("destination_librarian", "central"), ("send_batch_size", 1_001))
         network.admin("source", "run_plan", "send_clone", plan, "too large")
+
+
+def test_a_manager_that_is_not_there_gives_way_to_the_next_at_once(tmp_path: Path) -> None:
+    """Globus can not be reached; the other librarian and its storage can."""
+    here, there = str(uuid.uuid4()), str(uuid.uuid4())
+    globus = Globus({here: Collection(Path("/")), there: Collection(tmp_path / "central" / "storages")})
+    flags = (*FLAGS, *globus.flags(tmp_path, here))
+    globus.stop()
+    sites = {"source": ("alice",), "central": ("carol",)}
+    with Network(tmp_path, sites, flags, globus.environment) as network:
+        central = network["central"]
+        central.storages["carol"].stop()
+        central.start_storage("carol", ["--globus_endpoint", there, "--globus_root", "/carol"])
+        central.wait_active(["carol"])
+        network.link("source", "central")
+        network.admin("source", "remove_librarian", "central", True)
+        network.admin(
+            "source",
+            "add_librarian",
+            "central",
+            "localhost",
+            central.port,
+            "source:" + PASSWORD.format("source", "central"),
+            managers=("globus", "goggles"),
+        )
+        write(network, "/by-the-other-way", b"1")
+        wait_until("it", lambda: transfer(network, "/by-the-other-way"), 30)
+        with database(network["source"]) as opened, opened.read() as connection:
+            queue = peering.send_queue.c
+            assert connection.execute(select(queue.manager, queue.tries)).all() == [("goggles", 0)]

@@ -81,7 +81,7 @@ def place(answer: object) -> Place | GogglesError:
         found = Place.from_wire(answer)  # type: ignore[arg-type]  # whatever came; it is looked at below
     except (TypeError, ValueError):
         return Unavailable("the answer makes no sense")
-    if not isinstance(found.id, str) or not ID.fullmatch(found.id):
+    if not (_is_text(found.id, 32) and ID.fullmatch(found.id)):
         return Unavailable("the answer makes no sense")
     # Our storages and Globus write there with our rights: anything else may be somebody's file.
     if found.place != f".goggles/incoming/{found.id}/data":

@@ -124,10 +124,7 @@ class PeerDoors(Doors):
         """For each (path, size, sha256) the storages here that hold these very bytes; with `staying` none where they
         are about to be let go."""
         self._peer()
-        asked = [_file(item) for item in _few(files)]
-        leaving = {path for path, _, _ in asked if staying and self._desks.validating.is_leaving(path)}
-        found = self._desks.outbox.whereabouts(asked)  # later: whoever is done with letting go has struck its copies
-        return tuple(() if path in leaving else stores for (path, _, _), stores in zip(asked, found, strict=True))
+        return tuple(self._desks.validating.whereabouts([_file(item) for item in _few(files)], staying))
 
     @exposed(Role.LIBRARIAN, level=Level.READONLY)
     def validate_for(self, path: str, visited: tuple[str, ...], patience: float) -> tuple[Pairs, ...]:

@@ -44,6 +44,7 @@ from goggles.paths import DfsPath, parse, split
 from goggles.wire import faults
 
 log = logging.getLogger(__name__)
+GIVEN_UP = frozenset({State.FAILED, State.CANCELLED})
 TELL = 500  # transfers in one message to their source
 
 
@@ -300,11 +301,7 @@ class Inbox:
             row = ledger.incoming_rows(tx.tree.tx, [arrival]).get(arrival)
             if row is None or row.storage_id != node.id or State(row.state) is not State.STAGED:
                 tx.on_commit(lambda: self._reading.discard(arrival))
-                if (
-                    row is not None
-                    and row.storage_id == node.id
-                    and State(row.state) in (State.FAILED, State.CANCELLED)
-                ):
+                if row is not None and row.storage_id == node.id and State(row.state) in GIVEN_UP:
                     self._let_go(tx, row)  # it ended while it was read: what was read is staged now
                 return
             if code == Conflict.code:  # somebody is still sending it: it is read when that ends

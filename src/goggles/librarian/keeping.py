@@ -163,11 +163,13 @@ class Keeping:
         return connection.execute(select(I.id).where(I.path == path, I.state.in_(live))).first() is not None
 
     def _from_elsewhere(self, path: str, entry: Entry) -> None:
-        """No copy is left here: those who hold it, or sent it, are asked."""
+        """No copy is left here: those who hold it, or sent it, are asked, then all others: who sent it may have been
+        forgotten."""
         with self._site.database.read() as connection:
             hold = select(peers.c.name).join(remote_instances, R.peer_id == peers.c.id).where(R.entry_id == entry.id)
             sent = select(peers.c.name).join(incoming, I.peer_id == peers.c.id).where(I.path == path)
-            names = [*connection.execute(hold).scalars(), *connection.execute(sent).scalars()]
+            every = select(peers.c.name).order_by(peers.c.name)
+            names = [name for query in (hold, sent, every) for name in connection.execute(query).scalars()]
         try:
             sender = self._evicting.ask(path, entry, list(dict.fromkeys(names)))
             log.warning("no copy of %s is left here: librarian %s sends it again", path, sender)

@@ -26,6 +26,7 @@ from goggles.librarian.mandc import Mandc
 from goggles.librarian.metrics import Metrics
 from goggles.librarian.outbox import Outbox
 from goggles.librarian.peers import Peers
+from goggles.librarian.purging import Purging
 from goggles.librarian.searching import Searching
 from goggles.librarian.sneakernet import SneakerNet
 from goggles.librarian.tasks import Tasks
@@ -69,7 +70,8 @@ class Librarian:
         self.holdings = Holdings(
             Searching(site, owners.namespace), evicting, keeping, SneakerNet(site, self.peers, keeping)
         )
-        self.tasks = Tasks(site, self.peers, inbox, outbox, keeping, evicting, plans)
+        purging = Purging(site, settings.offer_again)
+        self.tasks = Tasks(site, self.peers, inbox, outbox, keeping, evicting, purging, plans)
         site.linked = _is_linked(site)
         nameserver.service = self.service
         nameserver.companions += [self, *self._watchers(site, settings)]

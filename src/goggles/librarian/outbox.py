@@ -21,7 +21,7 @@ from goggles.contracts.peering import Place, Reception, State
 from goggles.errors import Conflict, GogglesError, HaveIt, NoSpace, NotFound, Overloaded, Stale, Unavailable
 from goggles.librarian import answers, ledger
 from goggles.librarian.ledger import Record
-from goggles.librarian.managers import Managers, Status
+from goggles.librarian.managers import Managers, Status, TransferManager
 from goggles.librarian.peers import PeerInfo, Peers
 from goggles.librarian.states import LIVE, Event, leads_on
 from goggles.nameserver.decisions import Transaction
@@ -122,17 +122,6 @@ class Outbox:
 
         self._site.decisions.run(decide)
 
-    def whereabouts(self, files: Sequence[tuple[str, int, str]]) -> list[tuple[str, ...]]:
-        """For each (path, size, sha256) the storages here that hold these very bytes."""
-        found: list[tuple[str, ...]] = []
-        with self._site.look() as tree:
-            for path, size, sha256 in files:
-                entry = tree.find(parse(path))
-                same = entry is not None and (entry.size, entry.sha256) == (size, sha256)
-                holders = tree.instances_of([entry.id]).get(entry.id, []) if entry is not None and same else []
-                found.append(tuple(self._site.roster.get(holder).name for holder in holders))
-        return found
-
     def _offer(self, peer: PeerInfo, rows: Sequence[Record], priority: int) -> int:
         with self._site.database.read() as connection:
             offers = [ledger.offer_of(connection, row) for row in rows]
@@ -212,9 +201,7 @@ class Outbox:
         if not rows:
             self._needless(batch)
             return False
-        bound = self._managers.bound(batch)
-        manager = bound or self._managers.choose(peer.managers, json.loads(batch.facilities), batch.tries)
-        handle = manager.start(peer, batch, rows)
+        manager, handle = self._begin(peer, batch, rows)
         failpoints.hit("librarian.consume.before_commit")
 
         def decide(tx: Transaction) -> None:
@@ -226,6 +213,28 @@ class Outbox:
 
         self._site.decisions.run(decide)
         return True
+
+    def _begin(self, peer: PeerInfo, batch: Record, rows: Sequence[Record]) -> tuple[TransferManager, dict[str, Any]]:
+        """Have a manager take a batch.  One that is not there just now gives way to the next at once, which is no try;
+        but not one that has bound the batch, and not where it is the peer that is not there."""
+        bound, wrong = self._managers.bound(batch), list[GogglesError]()
+        ways = json.loads(batch.facilities)
+        for manager in [bound] if bound else self._managers.ordered(peer.managers, ways, batch.tries):
+            try:
+                return manager, manager.start(peer, batch, rows)
+            except Overloaded:
+                raise
+            except Unavailable as error:
+                wrong.append(error)
+                if not self._peers.reached(peer) or self._is_bound(batch):
+                    break
+        raise wrong[0]
+
+    def _is_bound(self, batch: Record) -> bool:
+        """As it is written down now."""
+        with self._site.database.read() as connection:
+            fresh = ledger.batch(connection, batch.id)
+        return fresh is None or self._managers.bound(fresh) is not None
 
     def _needless(self, batch: Record) -> None:
         """Nothing of a batch is left to be sent."""

@@ -106,6 +106,8 @@ def _staged(value: Any) -> int:
 
 
 SWITCH = ("true or false", _switch)
+
+
 def _batch(value: Any) -> int:
     if _count(value) > MAX_OFFER:
         raise ValueError
@@ -182,6 +184,7 @@ KINDS: dict[str, dict[str, Key]] = {
         "force_deletion": Key(*SWITCH, default=False, says="also files whose deletion is not allowed"),
     },
     "corruption_fixer": {},
+    "purge_transfers": {"age_in_days": Key(*DAYS, default=30.0)},
 }
 WORK = {
     "send_clone": "offers files to a librarian, which makes places for them",
@@ -199,6 +202,8 @@ WORK = {
 IGNORED = frozenset({"max_rsync_retries"})  # of existing librarians; there is nothing here that it would change
 SPELLINGS = {"recieve_clone": "receive_clone", "recv_clone": "receive_clone"}
 
+# Also added to a schedule that does not have the kind at all, as schedules of existing librarians.
+PURGE = Plan("purge_transfers", "purge transfers", 3600.0, None, MappingProxyType({"age_in_days": 30.0}))
 DEFAULT = (
     Plan("consume_queue", "consume queue", 1.0),
     Plan("check_consumed_queue", "check consumed queue", 1.0, None, MappingProxyType({"complete_status": 2})),
@@ -206,11 +211,13 @@ DEFAULT = (
     Plan("corruption_fixer", "corruption fixer", 60.0),
     Plan("outgoing_transfer_hypervisor", "outgoing hypervisor", 3600.0, None, MappingProxyType({"age_in_days": 1.0})),
     Plan("incoming_transfer_hypervisor", "incoming hypervisor", 3600.0, None, MappingProxyType({"age_in_days": 7.0})),
+    PURGE,
 )
 
 
 def load(path: Path) -> tuple[Plan, ...]:
-    """The schedule in a file; SettingsError names the file and the key that is wrong."""
+    """The schedule in a file, and the purge where it does not speak of it; SettingsError names the file and the key
+    that is wrong."""
     try:
         text = path.read_text("utf-8")
         data = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
@@ -219,7 +226,7 @@ def load(path: Path) -> tuple[Plan, ...]:
     except ValueError as error:
         raise SettingsError(f"{path} is not {'TOML' if path.suffix == '.toml' else 'JSON'}: {error}") from error
     try:
-        return read(data)
+        return read(data) + (() if PURGE.kind in data else (PURGE,))
     except SettingsError as error:
         raise SettingsError(f"{path}: {error.message}", error.hint) from error
 

@@ -24,6 +24,7 @@ from goggles.librarian.keeping import Keeping
 from goggles.librarian.outbox import Limits, Outbox
 from goggles.librarian.patience import Said
 from goggles.librarian.peers import PeerInfo, Peers
+from goggles.librarian.purging import Purging
 from goggles.librarian.rounds import Rounds
 from goggles.librarian.runs import Run, Runs
 from goggles.librarian.schedule import KINDS, MAX_TASKS, SPELLINGS, Plan
@@ -49,6 +50,7 @@ class Tasks:
         outbox: Outbox,
         keeping: Keeping,
         evicting: Evicting,
+        purging: Purging,
         plans: Sequence[Plan],
     ) -> None:
         self._site = site
@@ -60,6 +62,7 @@ class Tasks:
         self._remarks: dict[str, str] = {}  # tasks by name: what is to be said of a run that went well
         self._keeping = keeping
         self._evicting = evicting
+        self._purging = purging
         self._plans = {plan.name: plan for plan in plans}
         self._guests: dict[str, Plan] = {}  # tasks of a schedule that runs in another process
         self._memory = Runs(site)
@@ -102,6 +105,7 @@ class Tasks:
                 plan.kind, lambda peer: self._keeping.check_elsewhere(peer, over)
             ),
             "rolling_deletion": self._rolling_deletion,
+            "purge_transfers": lambda plan, over: self._purging.purge(DAY * plan["age_in_days"], over),
         }
 
     def start(self) -> None:

@@ -75,6 +75,19 @@ class Validating:
         with self._lock:
             return path in self._leaving
 
+    def whereabouts(self, files: Sequence[tuple[str, int, str]], staying: bool) -> list[tuple[str, ...]]:
+        """For each (path, size, sha256) the storages here that hold these very bytes; with `staying` none where they
+        are about to be let go."""
+        leaving = {path for path, _, _ in files if staying and self.is_leaving(path)}
+        found: list[tuple[str, ...]] = []
+        with self._site.look() as tree:  # after that: whoever is done with letting go has struck its copies
+            for path, size, sha256 in files:
+                entry = tree.find(parse(path))
+                same = entry is not None and (entry.size, entry.sha256) == (size, sha256) and path not in leaving
+                holders = tree.instances_of([entry.id]).get(entry.id, []) if entry is not None and same else []
+                found.append(tuple(self._site.roster.get(holder).name for holder in holders))
+        return found
+
     def _left(self, path: str, sha256: str) -> set[str]:
         """The storages that hold these bytes there."""
         with self._site.look() as tree:

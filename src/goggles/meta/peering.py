@@ -1,7 +1,7 @@
 """What a librarian remembers: peers, who holds what elsewhere, transfers in both directions, errors.
 
 Law: as in `tables`.  A transfer is a row on each side; each side writes only its own.  States are the numbers of
-`goggles.contracts.peering.State`.  Nothing here is deleted while the other side may still ask for it.
+`goggles.contracts.peering.State`.  Nothing here is deleted while it lives, or while the other side has yet to be told.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ class Pusher:
                 os.close(out)
 
     def _copy(self, file: FileIO, out: int, pace: Pace) -> None:
-        """Cut to its size at the end, not at the beginning: whatever has been compared there already stays as it is when
+        """Cut to its size at the end, not at the beginning: what has been compared there already stays as it is while
         the same bytes are written again."""
         size = 0
         while data := file.read(CHUNK):

@@ -40,6 +40,15 @@ def test_of_a_manager_that_is_gone_no_progress_is_known() -> None:
     assert Managers([manager("goggles")]).progress(batch(bound=True), []) == Progress()
 
 
+def test_after_each_failed_try_the_next_is_the_first() -> None:
+    made = Managers([manager("goggles"), manager("local"), manager("rsync")])
+    ways: dict[str, Any] = {"goggles": {}, "rsync": {}, "local": {}}
+    names = [[one.name for one in made.ordered(("rsync", "globus", "goggles"), ways, tries)] for tries in range(3)]
+    assert names == [["rsync", "goggles"], ["goggles", "rsync"], ["rsync", "goggles"]]
+    with pytest.raises(Unavailable, match="none of globus leads"):
+        made.ordered(("globus",), ways, 0)
+
+
 def test_it_waits_where_its_manager_is_gone() -> None:
     with pytest.raises(Unavailable):
         Managers([manager("goggles")]).bound(batch(bound=True))

@@ -37,7 +37,8 @@ every = "00:00:10"
 @pytest.mark.parametrize(("name", "text"), [("schedule.json", AS_JSON), ("schedule.toml", AS_TOML)])
 def test_a_file_is_read(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
-    send, check = load(tmp_path / name)
+    send, check, purge = load(tmp_path / name)
+    assert purge == schedule.PURGE
     assert (send.kind, send.name, send.every, send.soft_timeout) == ("send_clone", "to central", 300.0, 3600.0)
     assert (send["age_in_days"], send["send_batch_size"], send["store_preference"]) == (7.0, 10, None)
     assert (check.kind, check.name, check.every, check.soft_timeout) == ("check_consumed_queue", "check", 10.0, None)
@@ -115,7 +116,7 @@ MISTAKES: list[tuple[Any, str]] = [
     ({"send_clone": [{**SEND, "age_in_days": -1}]}, r"\.age_in_days: -1 is not a number of days or null"),
     ({"send_clone": [{**SEND, "age_in_days": "7"}]}, r"\.age_in_days: '7' is not a number of days or null"),
     ({"send_clone": [{**SEND, "age_in_days": True}]}, r"\.age_in_days: True is not"),
-    ({"send_clone": [{**SEND, "send_batch_size": 0}]}, r"\.send_batch_size: 0 is not a whole number from 1 up"),
+    ({"send_clone": [{**SEND, "send_batch_size": 0}]}, r"\.send_batch_size: 0 is not a whole number from 1 to 1000"),
     ({"send_clone": [{**SEND, "send_batch_size": 1.5}]}, r"\.send_batch_size: 1.5 is not a whole number"),
     ({"send_clone": [{**SEND, "store_preference": 1}]}, r"\.store_preference: 1 is not a text or null"),
     ({"incoming_transfer_hypervisor": [{**CHECK, "age_in_days": None}]}, r"\.age_in_days: None is not a number"),

@@ -37,8 +37,11 @@ class Managers:
         """The manager that alone may go on with a batch, where there is one."""
         return self.named(batch.manager) if json.loads(batch.handle).get("bound") else None
 
-    def choose(self, preference: Sequence[str], facilities: Mapping[str, Facility], tries: int) -> TransferManager:
-        """The first in the order of preference that can be used; after each failed try the one behind it."""
+    def ordered(
+        self, preference: Sequence[str], facilities: Mapping[str, Facility], tries: int
+    ) -> list[TransferManager]:
+        """Those that can be used, in the order of preference; after each failed try from the one behind on, and around.
+        Unavailable where there is none."""
         valid = [
             self._managers[name]
             for name in preference
@@ -50,4 +53,5 @@ class Managers:
                 f"none of {', '.join(preference)} leads to that storage, which offers {ways}",
                 "choose other transfer managers for the peer, or set up one on both sides",
             )
-        return valid[tries % len(valid)]
+        first = tries % len(valid)
+        return valid[first:] + valid[:first]
