@@ -202,7 +202,7 @@ WORK = {
 IGNORED = frozenset({"max_rsync_retries"})  # of existing librarians; there is nothing here that it would change
 SPELLINGS = {"recieve_clone": "receive_clone", "recv_clone": "receive_clone"}
 
-# Also added to a schedule that does not have the kind at all, as schedules of existing librarians.
+# Runs, unlisted, also where a schedule does not have the kind: schedules of existing librarians do not.
 PURGE = Plan("purge_transfers", "purge transfers", 3600.0, None, MappingProxyType({"age_in_days": 30.0}))
 DEFAULT = (
     Plan("consume_queue", "consume queue", 1.0),
@@ -216,8 +216,7 @@ DEFAULT = (
 
 
 def load(path: Path) -> tuple[Plan, ...]:
-    """The schedule in a file, and the purge where it does not speak of it; SettingsError names the file and the key
-    that is wrong."""
+    """The schedule in a file; SettingsError names the file and the key that is wrong."""
     try:
         text = path.read_text("utf-8")
         data = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
@@ -226,7 +225,7 @@ def load(path: Path) -> tuple[Plan, ...]:
     except ValueError as error:
         raise SettingsError(f"{path} is not {'TOML' if path.suffix == '.toml' else 'JSON'}: {error}") from error
     try:
-        return read(data) + (() if PURGE.kind in data else (PURGE,))
+        return read(data)
     except SettingsError as error:
         raise SettingsError(f"{path}: {error.message}", error.hint) from error
 

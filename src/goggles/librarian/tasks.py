@@ -27,7 +27,7 @@ from goggles.librarian.peers import PeerInfo, Peers
 from goggles.librarian.purging import Purging
 from goggles.librarian.rounds import Rounds
 from goggles.librarian.runs import Run, Runs
-from goggles.librarian.schedule import KINDS, MAX_TASKS, SPELLINGS, Plan
+from goggles.librarian.schedule import KINDS, MAX_TASKS, PURGE, SPELLINGS, Plan
 from goggles.librarian.troubles import category_of
 from goggles.nameserver.site import Site
 
@@ -112,8 +112,11 @@ class Tasks:
         for plan in self._plans.values():
             first = datetime.fromtimestamp(self._first(plan), UTC)
             self._scheduler.add_job(
-                self._scheduled, "interval", (plan.name,), id=plan.name, seconds=plan.every, next_run_time=first
+                self._scheduled, "interval", (plan,), id=plan.name, seconds=plan.every, next_run_time=first
             )
+        if all(plan.kind != PURGE.kind for plan in self._plans.values()):
+            first = datetime.fromtimestamp(self._first(PURGE), UTC)
+            self._scheduler.add_job(self._scheduled, "interval", (PURGE,), seconds=PURGE.every, next_run_time=first)
         self._scheduler.start()
 
     def _first(self, plan: Plan) -> float:
@@ -182,9 +185,10 @@ class Tasks:
 
     # --- one run ---------------------------------------------------------------------------
 
-    def _scheduled(self, name: str) -> None:
+    def _scheduled(self, plan: Plan) -> None:
+        name = plan.name
         try:
-            self._work(self._plans[name])
+            self._work(plan)
             self._said.over(f"task {name}")
         except GogglesError as error:
             if self._said.news(f"task {name}", str(error)):

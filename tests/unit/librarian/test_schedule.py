@@ -37,8 +37,7 @@ every = "00:00:10"
 @pytest.mark.parametrize(("name", "text"), [("schedule.json", AS_JSON), ("schedule.toml", AS_TOML)])
 def test_a_file_is_read(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
-    send, check, purge = load(tmp_path / name)
-    assert purge == schedule.PURGE
+    send, check = load(tmp_path / name)
     assert (send.kind, send.name, send.every, send.soft_timeout) == ("send_clone", "to central", 300.0, 3600.0)
     assert (send["age_in_days"], send["send_batch_size"], send["store_preference"]) == (7.0, 10, None)
     assert (check.kind, check.name, check.every, check.soft_timeout) == ("check_consumed_queue", "check", 10.0, None)
