@@ -184,7 +184,9 @@ KINDS: dict[str, dict[str, Key]] = {
         "force_deletion": Key(*SWITCH, default=False, says="also files whose deletion is not allowed"),
     },
     "corruption_fixer": {},
-    "purge_transfers": {"age_in_days": Key(*DAYS, default=30.0)},
+    "purge_transfers": {
+        "age_in_days": Key(*DAYS, default=30.0, says="of transfers that have been over for so long"),
+    },
 }
 WORK = {
     "send_clone": "offers files to a librarian, which makes places for them",
@@ -198,6 +200,7 @@ WORK = {
     "duplicate_remote_instance_hypervisor": "compares what others are known to hold with what they hold",
     "rolling_deletion": "lets copies here go that others hold",
     "corruption_fixer": "has files made whole whose copies are bad: from copies here, else from another librarian",
+    "purge_transfers": "forgets transfers that have been over for long; also runs where a schedule does not have it",
 }
 IGNORED = frozenset({"max_rsync_retries"})  # of existing librarians; there is nothing here that it would change
 SPELLINGS = {"recieve_clone": "receive_clone", "recv_clone": "receive_clone"}

@@ -217,6 +217,8 @@ def _explain(error: Exception, address: Address, abroad: bool) -> Exception:
     if isinstance(error, ssl.SSLCertVerificationError):
         message = f"the certificate of {address} is refused: {error.verify_message}"
         return CertificateError(message, _untrusted(error, abroad))
+    if isinstance(error, ssl.SSLEOFError):  # whoever refuses us says so first: this one was killed, or cut off
+        return ConnectionLost(f"{address} ended the connection in the handshake: {error.reason or error}", hint)
     if isinstance(error, ssl.SSLError) and "alert" in str(error).lower():
         return CertificateError(f"{address} refused our certificate: {error.reason}", hint)
     if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
