@@ -265,7 +265,7 @@ class Peers:
         try:
             line.call("peer_hello", self._site.name, PROTOCOL, timeout=15.0)
         except GogglesError:
-            self._drop_line(peer.id)
+            self._drop_line(peer.sealed)
 
     def _tell(self, peer: PeerInfo, error: GogglesError) -> None:
         """In the same words as long as it lasts."""
