@@ -75,9 +75,13 @@ def test_what_lives_and_what_its_source_has_not_heard_of_stays(tmp_path: Path) -
         assert purge(network, "central") == 0
         assert states(central, "incoming", "/first") == [State.COMPLETED]
         network.admin("source", "update_user", "central", level="CALLBACK")
-        network.run("central", "receive_clone")
+
+        def told() -> bool:
+            network.run("central", "receive_clone")
+            return fs.stat("/first").elsewhere == (("central", "carol"),)
+
         with source.connect() as fs:
-            assert fs.stat("/first").elsewhere == (("central", "carol"),)
+            wait_until("it is told", told, 30)
         wait_until("it may go now", lambda: purge(network, "central") == 1, 10)
 
 

@@ -143,7 +143,7 @@ def test_a_recall_that_can_not_come_is_refused(tmp_path: Path) -> None:
             network.run("central", "receive_clone")
             wait_until("it is known", lambda: fs.stat("/away").elsewhere != (), 20)
         network.admin("source", "evict", "/away")
-        with pytest.raises(Unavailable, match="account of central here may not add files"):
+        with pytest.raises(Unavailable, match="its account here has CALLBACK"):
             network.admin("source", "recall", "/away")
         assert states(network["central"], "outgoing", "/away") == []
         network.admin("source", "update_user", "central", level="READAPPEND")

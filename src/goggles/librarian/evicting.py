@@ -15,13 +15,12 @@ from functools import partial
 from sqlalchemy import exists, select
 
 from goggles.contracts import orders
-from goggles.errors import BadRequest, Conflict, GogglesError, NotFound, PermissionDenied, Shared, Unavailable
+from goggles.errors import BadRequest, Conflict, GogglesError, NotFound, Shared, Unavailable
 from goggles.librarian import answers
 from goggles.librarian.peers import Peers
 from goggles.librarian.validating import Validating, good_copies
 from goggles.meta.peering import marks, remote_instances
 from goggles.meta.tables import entries, instances
-from goggles.nameserver.accounts import Accounts
 from goggles.nameserver.decisions import Transaction
 from goggles.nameserver.entry import Entry
 from goggles.nameserver.site import Site
@@ -48,8 +47,7 @@ class Rules:
 class Evicting:
     """Lets copies go, and calls files back."""
 
-    def __init__(self, site: Site, peers: Peers, validating: Validating, accounts: Accounts) -> None:
-        self._accounts = accounts
+    def __init__(self, site: Site, peers: Peers, validating: Validating) -> None:
         self._site = site
         self._peers = peers
         self._validating = validating
@@ -177,12 +175,6 @@ class Evicting:
             known = tree.holders_elsewhere([entry.id]).get(entry.id)
         return self.ask(wanted, entry, sorted({name for name, *_ in known.remote}) if known else [])
 
-    def _need_may_add(self, name: str) -> None:
-        """Else the librarian would say that it sends the file, and be refused when it does."""
-        account = self._accounts.get(name)
-        if account.level < Level.READAPPEND:
-            raise PermissionDenied(f"the account of {name} here may not add files: give it level READAPPEND")
-
     def ask(self, path: str, entry: Entry, holders: Sequence[str]) -> str:
         """Have one of these librarians push the file to us; the one that will.  Unavailable where none will."""
         reasons: list[str] = []
@@ -194,7 +186,6 @@ class Evicting:
                 reasons.append(f"{name} may not send to us: its account here has {has}, and needs READAPPEND")
                 continue
             try:
-                self._need_may_add(name)
                 self._peers.call(self._peers.need(name), "please_send", path, entry.size, entry.sha256)
             except GogglesError as error:
                 reasons.append(f"{name}: {error.message}")

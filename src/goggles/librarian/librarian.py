@@ -64,7 +64,7 @@ class Librarian:
         outbox = Outbox(site, self.peers, self.managers, settings.offer_again)
         owners = nameserver.owners
         validating = Validating(site, self.peers, owners.verifying)
-        evicting = Evicting(site, self.peers, validating, owners.accounts)
+        evicting = Evicting(site, self.peers, validating)
         keeping = Keeping(site, self.peers, owners.repair, owners.verifying, evicting)
         self.desks = Desks(self.peers, inbox, outbox, reports, validating, self.underway)
         self.holdings = Holdings(
