@@ -18,6 +18,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--postgresql", action="store_true", help="sites that are linked have PostgreSQL, not SQLite")
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.config.getoption("--postgresql") and item.get_closest_marker("sqlite"):
+        pytest.skip("this is about a database that is a file")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _databases(request: pytest.FixtureRequest) -> Iterator[None]:
     wanted = request.config.getoption("--postgresql")

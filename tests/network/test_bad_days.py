@@ -219,6 +219,7 @@ def test_a_peer_that_is_away_for_long_costs_little(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.sqlite
 @pytest.mark.parametrize("name", ["source", "central"])
 def test_an_older_database_loses_nothing(tmp_path: Path, name: str) -> None:
     with linked(tmp_path, ("--push_rate", "100000")) as network:

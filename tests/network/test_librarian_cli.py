@@ -136,6 +136,7 @@ def states(network: Network) -> dict[str, bool]:
     return {dict(peer)["name"]: dict(peer)["enabled"] for peer in network.admin(HERE, "get_librarian_list")}
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     ("line", "code", "words"),
     [
@@ -532,6 +533,7 @@ def test_the_commands_of_the_guide_can_be_read() -> None:
         parser().parse_args(shlex.split(line)[1:])
 
 
+@pytest.mark.sqlite
 def test_the_database_is_dumped_and_uploaded(run: Run, network: Network) -> None:
     site = network.sites[next(iter(network.sites))]
     done = ok(run, f"backup {HERE} --database={site.database} --upload=/backups")
