@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from tests.network.globus.server import Globus
-from tests.network.globus.sites import application, prefer, restarted, settings
+from tests.network.globus.sites import application, hurried, prefer, restarted, settings
+from tests.network.pump import Pump
 
 from goggles.testing.cluster import free_port, wait_until
 from goggles.testing.network import Network
@@ -53,7 +54,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     try:
         with Globus() as globus:
             here, there = globus.collection("/"), globus.collection(folder / "sites" / "central" / "storages")
-            flags = settings(application(globus, folder), here)
+            flags = [*settings(application(globus, folder), here), "--heartbeat", "0.3"]
             names = {"source": ("alice",), "central": ("carol",)}
             with Network(folder / "sites", names, flags, globus.environment) as network:
                 root = str(network["central"].root("carol"))
@@ -62,7 +63,8 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
                 restarted(network["central"], "carol", *ways)
                 restarted(network["source"], "alice", "--push_local", root, "--ssh_command", sshd.command)
                 network.link("source", "central")
-                yield network
+                with Pump(network):
+                    yield network
     finally:
         sshd.stop()
 
@@ -91,10 +93,12 @@ def test_a_manager_that_fails_gives_way_to_the_next(network: Network) -> None:
     source = network["source"].connect()
     source.write("/second-choice", b"bytes")
     network.run("source", "send_clone")
-    network.wait_arrived("central", ["/second-choice"])
+    with network["central"].connect() as central:
+        hurried(network["source"], "the file", lambda: central.exists("/second-choice"))
     assert "not below a folder of --push_local" in (network["source"].folder / "alice.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_push_goes_on_where_it_ended(network: Network) -> None:
     prefer(network, "goggles")
     source, central = network["source"].connect(), network["central"].connect()
@@ -117,6 +121,6 @@ def test_a_push_goes_on_where_it_ended(network: Network) -> None:
     network["source"].start_storage("alice")
     network["source"].wait_active(("alice",))
     sizes = [some()]
-    wait_until("all of it", lambda: sizes.append(some()) or central.exists("/resumed"), 60)
+    hurried(network["source"], "all of it", lambda: sizes.append(some()) or central.exists("/resumed"), 60)
     assert min(size for size in sizes[:-1] if size) >= before, "it began anew"
     assert b"".join(central.read("/resumed")) == data

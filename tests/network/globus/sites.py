@@ -94,16 +94,7 @@ class Place:
         return [file.name for file, data in kept.items() if any(secret in data for secret in told)]
 
     def sql(self, query, site: str = "source") -> list:
-        database = Database.open(self.network[site].database)
-        try:
-            with database.write() as connection:
-                found = connection.execute(query)
-                return list(found.all()) if found.returns_rows else []
-        finally:
-            database.close()
-
-    def hurry(self) -> None:
-        self.sql(update(peering.send_queue).values(not_before=0.0))
+        return sql(self.network[site], query)
 
     def troubles(self) -> str:
         return "\n".join(row.message for row in self.sql(select(peering.errors.c.message)))
@@ -137,13 +128,7 @@ class Place:
         wait_until(what, true, seconds)
 
     def hurried(self, what: str, true: Callable[[], bool], seconds: float = 30.0) -> None:
-        """Whatever is put off meanwhile is due at once."""
-
-        def done() -> bool:
-            self.hurry()
-            return true()
-
-        wait_until(what, done, seconds)
+        hurried(self.network["source"], what, true, seconds)
 
     def log_in(self, **more) -> None:
         log_in(self.globus, self.credentials, **more)
@@ -167,6 +152,27 @@ class Place:
         self.there.umask, self.there.online, self.there.session = 0o022, True, None
         self.there.consent = False
         self.clear()
+
+
+def sql(site: Cluster, query) -> list:
+    """Carried out in the database of a site."""
+    database = Database.open(site.database)
+    try:
+        with database.write() as connection:
+            found = connection.execute(query)
+            return list(found.all()) if found.returns_rows else []
+    finally:
+        database.close()
+
+
+def hurried(site: Cluster, what: str, true: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait, and whatever a site has put off meanwhile is due at once."""
+
+    def done() -> bool:
+        sql(site, update(peering.send_queue).values(not_before=0.0))
+        return true()
+
+    wait_until(what, done, seconds)
 
 
 def log_in(globus: Globus, credentials: Credentials, **more) -> None:
