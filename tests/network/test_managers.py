@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.network.globus_server import Collection, Globus
+from tests.network.globus.server import Globus
+from tests.network.globus.sites import application, hurried, prefer, restarted, settings
+from tests.network.pump import Pump
 
 from goggles.testing.cluster import free_port, wait_until
-from goggles.testing.network import PASSWORD, Network
+from goggles.testing.network import Network
 
 MANAGERS = ("goggles", "local", "rsync", "globus")
 ODD = ("plain", " two  spaces ", "-rf", "*?[x]", "$(touch x);`touch y`", "ü💾", "a'b\"c", "n" * 255, "back\\slash")
@@ -50,39 +51,27 @@ class Sshd:
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     folder = tmp_path_factory.mktemp("managers")
     sshd = Sshd(folder / "ssh")
-    here, there = str(uuid.uuid4()), str(uuid.uuid4())
-    globus = Globus({here: Collection(Path("/")), there: Collection(folder / "sites" / "central" / "storages")})
-    flags = globus.flags(folder, here)
     try:
-        names = {"source": ("alice",), "central": ("carol",)}
-        with Network(folder / "sites", names, flags, globus.environment) as network:
-            root = str(network["central"].root("carol"))
-            network["central"].storages["carol"].stop()
-            ways = ["--shared_root", root, "--ssh_host", "central-store"]
-            ways += ["--globus_endpoint", there, "--globus_root", "/carol"]
-            network["central"].start_storage("carol", ways)
-            network["source"].storages["alice"].stop()
-            network["source"].start_storage("alice", ["--push_local", root, "--ssh_command", sshd.command])
-            for site in network.sites.values():
-                site.wait_active(site.names)
-            network.link("source", "central")
-            yield network
+        with Globus() as globus:
+            here, there = globus.collection("/"), globus.collection(folder / "sites" / "central" / "storages")
+            flags = [*settings(application(globus, folder), here), "--heartbeat", "0.3"]
+            names = {"source": ("alice",), "central": ("carol",)}
+            with Network(folder / "sites", names, flags, globus.environment) as network:
+                root = str(network["central"].root("carol"))
+                ways = ["--shared_root", root, "--ssh_host", "central-store"]
+                ways += ["--globus_endpoint", there.id, "--globus_root", "/carol"]
+                restarted(network["central"], "carol", *ways)
+                restarted(network["source"], "alice", "--push_local", root, "--ssh_command", sshd.command)
+                network.link("source", "central")
+                with Pump(network):
+                    yield network
     finally:
         sshd.stop()
-        globus.stop()
-
-
-def use(network: Network, *managers: str) -> None:
-    """Have the source prefer these managers."""
-    network.admin("source", "remove_librarian", "central", True)
-    authenticator = "source:" + PASSWORD.format("source", "central")
-    port = network["central"].port
-    network.admin("source", "add_librarian", "central", "localhost", port, authenticator, managers=managers)
 
 
 @pytest.mark.parametrize("manager", MANAGERS)
 def test_what_is_moved_arrives_as_it_was(network: Network, manager: str) -> None:
-    use(network, manager)
+    prefer(network, manager)
     source, central = network["source"].connect(), network["central"].connect()
     source.mkdir(f"/{manager}/deep/er", parents=True)
     files = {f"/{manager}/deep/er/{name}": os.urandom(1_000) for name in ODD}
@@ -99,19 +88,19 @@ def test_what_is_moved_arrives_as_it_was(network: Network, manager: str) -> None
 
 
 def test_a_manager_that_fails_gives_way_to_the_next(network: Network) -> None:
-    use(network, "local", "goggles")
-    network["source"].storages["alice"].stop()
-    network["source"].start_storage("alice", ["--push_local", "/nonexistent"])
-    network["source"].wait_active(("alice",))
+    prefer(network, "local", "goggles")
+    restarted(network["source"], "alice", "--push_local", "/nonexistent")
     source = network["source"].connect()
     source.write("/second-choice", b"bytes")
     network.run("source", "send_clone")
-    network.wait_arrived("central", ["/second-choice"])
+    with network["central"].connect() as central:
+        hurried(network["source"], "the file", lambda: central.exists("/second-choice"))
     assert "not below a folder of --push_local" in (network["source"].folder / "alice.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_push_goes_on_where_it_ended(network: Network) -> None:
-    use(network, "goggles")
+    prefer(network, "goggles")
     source, central = network["source"].connect(), network["central"].connect()
     data = os.urandom(24 << 20)
     source.write("/resumed", data)
@@ -132,6 +121,6 @@ def test_a_push_goes_on_where_it_ended(network: Network) -> None:
     network["source"].start_storage("alice")
     network["source"].wait_active(("alice",))
     sizes = [some()]
-    wait_until("all of it", lambda: sizes.append(some()) or central.exists("/resumed"), 60)
+    hurried(network["source"], "all of it", lambda: sizes.append(some()) or central.exists("/resumed"), 60)
     assert min(size for size in sizes[:-1] if size) >= before, "it began anew"
     assert b"".join(central.read("/resumed")) == data

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,14 +10,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 from tests.network.fake_peer import FakePeer
-from tests.network.globus_server import Collection, Globus
+from tests.network.globus.server import Globus
+from tests.network.globus.sites import application, prefer, restarted, settings
 
 from goggles.contracts.peering import State
 from goggles.errors import GogglesError, Unavailable
 from goggles.meta import peering
 from goggles.meta.database import Database
 from goggles.testing.cluster import Cluster, wait_until
-from goggles.testing.network import PASSWORD, Network
+from goggles.testing.network import Network
 
 FLAGS = ("--heartbeat", "0.3", "--grace", "1", "--offer_again", "0.5", "--background", "off")
 
@@ -181,27 +181,14 @@ def test_a_batch_larger_than_an_offer_may_be_is_refused_by_its_name(tmp_path: Pa
 
 def test_a_manager_that_is_not_there_gives_way_to_the_next_at_once(tmp_path: Path) -> None:
     """Globus can not be reached; the other librarian and its storage can."""
-    here, there = str(uuid.uuid4()), str(uuid.uuid4())
-    globus = Globus({here: Collection(Path("/")), there: Collection(tmp_path / "central" / "storages")})
-    flags = (*FLAGS, *globus.flags(tmp_path, here))
-    globus.stop()
+    with Globus() as globus:
+        here, there = globus.collection("/"), globus.collection(tmp_path / "central" / "storages")
+        flags = (*FLAGS, *settings(application(globus, tmp_path), here))
     sites = {"source": ("alice",), "central": ("carol",)}
     with Network(tmp_path, sites, flags, globus.environment) as network:
-        central = network["central"]
-        central.storages["carol"].stop()
-        central.start_storage("carol", ["--globus_endpoint", there, "--globus_root", "/carol"])
-        central.wait_active(["carol"])
+        restarted(network["central"], "carol", "--globus_endpoint", there.id, "--globus_root", "/carol")
         network.link("source", "central")
-        network.admin("source", "remove_librarian", "central", True)
-        network.admin(
-            "source",
-            "add_librarian",
-            "central",
-            "localhost",
-            central.port,
-            "source:" + PASSWORD.format("source", "central"),
-            managers=("globus", "goggles"),
-        )
+        prefer(network, "globus", "goggles")
         write(network, "/by-the-other-way", b"1")
         wait_until("it", lambda: transfer(network, "/by-the-other-way"), 30)
         with database(network["source"]) as opened, opened.read() as connection:

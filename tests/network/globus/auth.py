@@ -1,4 +1,4 @@
-"""The Auth half of the other emulator: applications, codes, refresh tokens and access tokens; strict."""
+"""The Auth half of the emulator: applications, codes, refresh tokens and access tokens; strict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wire of the other emulator: what a request may meet before and behind the service."""
+"""The wire of the emulator: what a request may meet before and behind the service."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ HTML = b"<html><head><title>502 Bad Gateway</title></head><body><h1>Bad Gateway<
 
 @dataclass
 class Trip:
-    """Spoils requests whose `METHOD path` matches: `times` of them, after `skip` others.
+    """Spoils requests whose `METHOD path` matches: `times` of them, after `skip` others, `seconds` late.
 
-    how: reset-before, reset-after (carried out, no answer), html (a gateway), 500, 503 (maintenance), 429, slow,
-    garbage (200, no JSON), empty (200, an empty document), cut (half an answer), 401, 403."""
+    how: reset-before, reset-after (carried out, no answer), html (a gateway), 504 (carried out, a gateway that did not
+    wait), 500, 503 (maintenance), 429, slow, garbage (200, no JSON), empty (200, an empty document), cut (half an
+    answer), 401, 403."""
 
     match: str
     how: str
     times: int = 1
     skip: int = 0
-    seconds: float = 1.0
+    seconds: float = 0.0
 
 
 @dataclass
@@ -74,7 +75,7 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         trip = next(self._trips(globus, line), None)
         how = trip.how if trip else ""
-        if how == "slow" and trip:
+        if trip:
             time.sleep(trip.seconds)
         if how == "reset-before":
             self._reset(globus, line)
@@ -83,7 +84,6 @@ class Handler(BaseHTTPRequestHandler):
             "html": (502, HTML, {}),
             "500": (500, {"code": "InternalError", "message": "Oops", "request_id": "x", "resource": "/"}, {}),
             "503": (503, {"code": "ServiceUnavailable.Maintenance", "message": "Down for maintenance"}, {}),
-            "504": (504, HTML.replace(b"502", b"504"), {}),
             "429": (429, {"code": "TooManyRequests", "message": "Slow down"}, {"Retry-After": "1"}),
             "401": (401, {"code": "AuthenticationFailed", "message": "Token is not active"}, {}),
             "403": (403, {"code": "PermissionDenied", "message": "No", "request_id": "x", "resource": "/"}, {}),
@@ -94,6 +94,8 @@ class Handler(BaseHTTPRequestHandler):
         if how == "reset-after":
             self._reset(globus, line)
             return
+        if how == "504":
+            status, answer, headers = 504, HTML.replace(b"502 Bad Gateway", b"504 Gateway Time-out"), {}
         globus.asked.append(Asked(line, status))
         self._send(status, answer, headers, cut=how == "cut")
 

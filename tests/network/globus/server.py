@@ -1,4 +1,4 @@
-"""Another emulator of Globus, written from its documentation alone: strict about what it is asked, and it misbehaves.
+"""An emulator of Globus, written from its documentation alone: strict about what it is asked, and it misbehaves.
 
 It is an HTTP server for Auth and Transfer at one address, reached by the stock SDK through `environment`.  `trip`
 spoils requests, `moods` spoil tasks.  Nothing of it knows the program that it is used to test.
@@ -8,36 +8,34 @@ from __future__ import annotations
 
 import base64
 import json
-import stat
 import threading
 import time
 import uuid
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from tests.network.globus_other_auth import DATA_ACCESS, TRANSFER_ALL, Auth, AuthRefused, Token
-from tests.network.globus_other_http import Asked, Handler, Server, Trip
-from tests.network.globus_other_rules import (
+from tests.network.globus.auth import DATA_ACCESS, TRANSFER_ALL, Auth, AuthRefused, Token
+from tests.network.globus.collection import Collection
+from tests.network.globus.rules import (
     Refused,
     bad,
     check_document,
-    check_path,
     chosen,
     matcher,
     need_uuid,
     number,
     ordered,
 )
-from tests.network.globus_other_tasks import Collection, Engine, Mood, Task, described
+from tests.network.globus.tasks import Engine, Mood, Task, described
+from tests.network.globus.wire import Asked, Handler, Server, Trip
 
 MAX_PENDING = 100
 
 
-class OtherGlobus:
+class Globus:
     """The service."""
 
     def __init__(self) -> None:
@@ -52,7 +50,8 @@ class OtherGlobus:
         self.submissions: dict[str, tuple[str, str]] = {}  # id: owner, task
         self.lag = 0.0  # seconds by which the list of tasks lags behind
         self.blind = 0.0  # seconds for which a new task is not found by its id
-        self.rate = 0  # requests a second that an identity has, metered over ten; 0: no limit
+        self.rate = 0  # requests a second that an identity has; 0: no limit
+        self.metered_over = 10.0  # seconds
         self.cancel_takes = 0.0
         self.max_pending = MAX_PENDING
         self.lists_break = False  # whether lists of a task come in pages of two
@@ -83,7 +82,7 @@ class OtherGlobus:
         self.collections[made.id] = made
         return made
 
-    def trip(self, match: str, how: str, times: int = 1, skip: int = 0, seconds: float = 1.0) -> None:
+    def trip(self, match: str, how: str, times: int = 1, skip: int = 0, seconds: float = 0.0) -> None:
         self.trips.append(Trip(match, how, times, skip, seconds))
 
     def transfers(self) -> list[Task]:
@@ -162,9 +161,9 @@ class OtherGlobus:
         if not self.rate:
             return
         now, seen = time.monotonic(), self._recent.setdefault(identity, deque())
-        while seen and seen[0] < now - 10:
+        while seen and seen[0] < now - self.metered_over:
             seen.popleft()
-        if len(seen) >= 10 * self.rate:
+        if len(seen) >= self.metered_over * self.rate:
             raise Refused(429, "TooManyRequests", "Slow down")
         seen.append(now)
 
@@ -200,11 +199,11 @@ class OtherGlobus:
             case ["GET", "task", key, ("successful_transfers" | "skipped_errors") as what]:
                 return self._results(self._task(owner, key), what, query)
             case ["GET", "endpoint", key]:
-                return self._endpoint(key)
+                return self._collection(key).described()
             case ["GET", "operation", "endpoint", key, ("ls" | "stat") as verb]:
-                return self._look(verb, self._open(key, token), query)
+                return self._open(key, token).look(verb, query)
             case ["POST", "operation", "endpoint", key, "mkdir"]:
-                return self._mkdir(self._open(key, token), owner, document)
+                return self._open(key, token).mkdir(owner, document)
         raise Refused(404, "ClientError.NotFound", f"No such resource {'/'.join(parts)}")
 
     # --- tasks -----------------------------------------------------------------------------
@@ -287,19 +286,15 @@ class OtherGlobus:
 
     # --- collections -----------------------------------------------------------------------
 
-    def _endpoint(self, key: str) -> Any:
+    def _collection(self, key: str) -> Collection:
         found = self.collections.get(need_uuid(key, "endpoint"))
         if found is None:
             raise Refused(404, "EndpointNotFound", f"No such endpoint {key!r}")
-        named = {"DATA_TYPE": "endpoint", "id": found.id, "display_name": found.name, "canonical_name": found.id}
-        kind = {"entity_type": "GCSv5_mapped_collection", "default_directory": "/~/", "gcp_connected": found.online}
-        return named | kind
+        return found
 
     def _open(self, key: str, token: Token) -> Collection:
         """A collection for this token, with consent and session as it asks for."""
-        found = self.collections.get(need_uuid(key, "endpoint"))
-        if found is None:
-            raise Refused(404, "EndpointNotFound", f"No such endpoint {key!r}")
+        found = self._collection(key)
         if found.consent and found.id not in token.grant.consents:
             scopes = [f"{TRANSFER_ALL}[{DATA_ACCESS.format(found.id)}]"]
             message = "Missing required data_access consent"
@@ -309,39 +304,6 @@ class OtherGlobus:
             raise Refused(403, "PermissionDenied", message, authorization_parameters=found.session)
         return found
 
-    def _look(self, verb: str, found: Collection, query: dict[str, str]) -> Any:
-        path = query.get("path", "/~/")
-        check_path(path)
-        if not found.online:
-            raise Refused(409, "ClientError.Conflict.GCNotConnected", "Globus Connect Personal is not connected")
-        place = found.place(path)
-        if found.hidden(path) or not place.exists():
-            raise Refused(404, "ClientError.NotFound", f"Directory {path!r} not found on endpoint {found.id}")
-        if verb == "stat":
-            return _file(place)
-        if not place.is_dir():
-            raise Refused(502, "ExternalError.DirListingFailed.NotDirectory", f"{path} is not a directory")
-        limit, offset = number(query, "limit", 100_000, 100_000, 1), number(query, "offset", 0, 100_000)
-        dots = query.get("show_hidden", "1") not in ("0", "false") and not found.hides_dots
-        rows = [_file(each) for each in sorted(place.iterdir()) if dots or not each.name.startswith(".")]
-        page = rows[offset : offset + limit]
-        said = {"DATA_TYPE": "file_list", "path": path, "absolute_path": path, "endpoint": found.id}
-        return said | {"DATA": page, "length": len(page), "total": len(rows)}
-
-    def _mkdir(self, found: Collection, owner: str, document: Any) -> Any:
-        if not isinstance(document, dict) or document.get("DATA_TYPE") != "mkdir" or "path" not in document:
-            raise bad("This is no mkdir document")
-        check_path(document["path"])
-        if (found.writers is not None and owner not in found.writers) or found.hidden(document["path"]):
-            raise Refused(403, "EndpointPermissionDenied", "Denied by endpoint: Path not allowed")
-        place = found.place(document["path"])
-        if place.exists():
-            raise Refused(502, "ExternalError.MkdirFailed.Exists", "Path already exists")
-        if not place.parent.is_dir():
-            raise Refused(404, "ClientError.NotFound", f"{document['path']}: no such folder")
-        place.mkdir()
-        return {"DATA_TYPE": "mkdir_result", "code": "DirectoryCreated", "message": "The directory was created"}
-
 
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     def pairs(document: dict[str, Any]) -> set[tuple[str, str]]:
@@ -349,10 +311,3 @@ def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
     ends = ("source_endpoint", "destination_endpoint")
     return all(one.get(end) == other.get(end) for end in ends) and pairs(one) == pairs(other)
-
-
-def _file(place: Path) -> dict[str, Any]:
-    seen = place.stat()
-    changed = datetime.fromtimestamp(seen.st_mtime, UTC).isoformat(" ", "seconds")
-    row = {"DATA_TYPE": "file", "name": place.name, "type": "dir" if place.is_dir() else "file", "size": seen.st_size}
-    return row | {"permissions": f"{stat.S_IMODE(seen.st_mode):04o}", "last_modified": changed, "link_target": None}

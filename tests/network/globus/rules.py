@@ -1,4 +1,4 @@
-"""What the other emulator takes as a document, a filter, a path: everything else is refused, as the service does."""
+"""What the emulator takes as a document, a filter, a path: everything else is refused, as the service does."""
 
 from __future__ import annotations
 

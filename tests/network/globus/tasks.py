@@ -1,11 +1,9 @@
-"""The tasks of the other emulator: they queue, copy real bytes, and go wrong in the way that their mood says."""
+"""The tasks of the emulator: they queue, copy real bytes, and go wrong in the way that their mood says."""
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-import stat
 import threading
 import time
 import uuid
@@ -15,7 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.network.globus_other_rules import moment
+from tests.network.globus.collection import Collection
+from tests.network.globus.rules import moment
 
 AT_ONCE = 3  # tasks of one identity and kind that are worked on
 PENDING = ("ACTIVE", "INACTIVE")
@@ -35,35 +34,12 @@ class Mood:
     cancel: str = ""  # by an administrator, who says so
     stuck: str = ""  # the code of a fault that does not go away
     faults: tuple[str, ...] = ()  # codes that come and go
+    damaged: int = 0  # so many copies are damaged on their way, which verify_checksum notices
     wrong: dict[int, str] = field(default_factory=dict)  # by item: bytes, short, long, late, nothing
     shuffle: bool = False
     extra: bool = False
     pace: float = 0.0  # seconds for each file
     mute: bool = False  # it is called well, whatever it is in trouble with
-
-
-@dataclass
-class Collection:
-    """A folder that is a collection."""
-
-    id: str
-    folder: Path
-    name: str
-    umask: int = 0o022
-    hides_dots: bool = False
-    makes_folders: bool = True
-    online: bool = True
-    consent: bool = False
-    session: dict[str, Any] | None = None
-    readers: set[str] | None = None  # identities; None: all
-    writers: set[str] | None = None
-
-    def place(self, path: str) -> Path:
-        inner = path.removeprefix("/~/").removeprefix("~/").lstrip("/")
-        return self.folder / inner
-
-    def hidden(self, path: str) -> bool:
-        return self.hides_dots and any(part.startswith(".") for part in path.split("/"))
 
 
 @dataclass
@@ -189,7 +165,7 @@ class Engine:
         self.late: list[tuple[float, Path, bytes]] = []
         self.most_working: Counter[str] = Counter()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="other-globus", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="globus", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -282,7 +258,7 @@ class Engine:
         if not (source.online and target.online):
             task.fault("GC_NOT_CONNECTED", "a collection is not connected")
             return False
-        whole, code = _read(source, item["source_path"], task.owner)
+        whole, code = source.read(item["source_path"], task.owner)
         if code:
             return self._unread(task, item, code)
         code = self._write(task, target, item["destination_path"], whole, task.mood.wrong.get(position, ""))
@@ -308,7 +284,7 @@ class Engine:
     def _write(self, task: Task, target: Collection, path: str, whole: bytes, wrong: str) -> str:
         """Put a file there, or less, or something else; the code of what is in the way."""
         place = target.place(path)
-        if target.hidden(path) or (target.writers is not None and task.owner not in target.writers):
+        if not target.writable(path, task.owner):
             return "PERMISSION_DENIED"
         if not place.parent.is_dir():
             if not target.makes_folders:
@@ -318,11 +294,15 @@ class Engine:
         if place.is_dir():
             return "IS_A_DIRECTORY"
         middle = len(whole) // 2
-        if wrong == "bytes" and whole:
+        damaged = task.mood.damaged > 0
+        task.mood.damaged -= damaged
+        if (wrong == "bytes" or damaged) and whole:
             whole = whole[:middle] + bytes([whole[middle] ^ 0xFF]) + whole[middle + 1 :]
         self._put(place, whole, wrong, middle)
         if wrong != "nothing":
             place.chmod(0o666 & ~target.umask)
+        if damaged and task.document.get("verify_checksum"):
+            return "VERIFY_CHECKSUM"
         if task.mood.extra:
             (place.parent / f"{place.name}.globus-extra").write_bytes(b"nobody asked for this")
         return ""
@@ -345,7 +325,11 @@ class Engine:
                     file.write(whole)
 
     def _deleted(self, task: Task, item: dict[str, Any]) -> bool:
-        place = self.collections[task.document["endpoint"]].place(item["path"])
+        target = self.collections[task.document["endpoint"]]
+        place = target.place(item["path"])
+        if not target.writable(item["path"], task.owner):
+            task.fault("PERMISSION_DENIED", item["path"])
+            return False
         if not place.exists() and not task.document.get("ignore_missing"):
             task.fault("FILE_NOT_FOUND", item["path"])
             return False
@@ -355,21 +339,3 @@ class Engine:
         shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
         task.done.append({"path": item["path"]})
         return True
-
-
-def _read(source: Collection, path: str, owner: str) -> tuple[bytes, str]:
-    """The bytes of a file, or the code of what is in the way."""
-    place = source.place(path)
-    if source.hidden(path) or (source.readers is not None and owner not in source.readers):
-        return b"", "PERMISSION_DENIED"
-    try:
-        mode = os.lstat(place).st_mode
-        if stat.S_ISDIR(mode):
-            return b"", "IS_A_DIRECTORY"
-        return place.read_bytes(), ""
-    except FileNotFoundError:
-        return b"", "FILE_NOT_FOUND"
-    except NotADirectoryError:
-        return b"", "NOT_A_DIRECTORY"
-    except PermissionError:
-        return b"", "PERMISSION_DENIED"
