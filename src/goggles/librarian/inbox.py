@@ -375,7 +375,8 @@ class Inbox:
         if node.draining:
             self._site.reconsider.append(entry.id)
         self._site.wake_repair.set()
-        log.info("%s came from another librarian, %d bytes", path, entry.size, extra={"path": path})
+        facts = {"event": "came", "path": path}
+        log.info("%s came from another librarian, %d bytes", path, entry.size, extra={"facts": facts})
 
     # --- telling the source ----------------------------------------------------------------
 
