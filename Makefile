@@ -28,7 +28,7 @@ shell: venv  ## the same cluster, with the interactive shell on it
 	$(PY) -m goggles.testing.demo --shell
 
 client:  ## the image of docker-compose.yml, with the shell and the servers
-	$(COMPOSE) build client
+	$(COMPOSE) build certificates
 
 run_client:  ## the shell on the site of docker-compose.yml, with ./tmp as its local folder
 	$(AS_ME) $(COMPOSE) run --rm client

@@ -80,8 +80,7 @@ def up() -> dict[str, str]:
 def down() -> None:
     """Stop our own engine, if it runs, and remove its folder (but for GOGGLES_ENGINE_KEEP)."""
     pid = FOLDER / "dockerd.pid"
-    if pid.exists():
-        number = int(pid.read_text())
+    if pid.exists() and _is_ours(number := int(pid.read_text())):
         os.kill(number, signal.SIGTERM)
         _wait("dockerd ends", lambda: _is_over(number), 60)
     if not os.environ.get("GOGGLES_ENGINE_KEEP"):
@@ -114,6 +113,12 @@ def _start(environment: dict[str, str]) -> None:
         _wait("dockerd answers", lambda: _answers(environment), 60)
     except TimeoutError as error:
         raise SystemExit(f"{error}; its log ends:\n{(FOLDER / 'dockerd.log').read_text()[-2000:]}") from None
+
+
+def _is_ours(pid: int) -> bool:
+    """Whether this is our dockerd, and not whoever has its number now."""
+    command = Path(f"/proc/{pid}/cmdline")
+    return command.exists() and f"--data-root={FOLDER}/data".encode() in command.read_bytes().split(b"\0")
 
 
 def _is_over(pid: int) -> bool:
@@ -166,15 +171,15 @@ def _base(environment: dict[str, str]) -> str:
         shutil.rmtree(root, ignore_errors=True)
         _bootstrap(root)
         _fetch_wheels(root)
-        packed = subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE)
-        subprocess.run(
-            ["docker", "import", "-", name],
-            stdin=packed.stdout,
-            env=os.environ | environment,
-            check=True,
-            stdout=sys.stderr,
-        )
-        if packed.wait() != 0:
+        with subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE) as packed:
+            subprocess.run(
+                ["docker", "import", "-", name],
+                stdin=packed.stdout,
+                env=os.environ | environment,
+                check=True,
+                stdout=sys.stderr,
+            )
+        if packed.returncode != 0:
             raise SystemExit("the base image could not be packed")
         shutil.rmtree(root)
     return name

@@ -21,7 +21,7 @@ KIB = 1024
 def site(compose: Callable[[str], Composition]) -> Iterator[Composition]:
     """The nameserver with three storages."""
     made = compose("docker-compose.yml")
-    made("build", "client", timeout=600)
+    made("build", "certificates", timeout=600)
     made("up", "-d", "alice", "bob", "carol")
     made.wait_states(alice="active", bob="active", carol="active")
     yield made
