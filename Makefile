@@ -1,9 +1,12 @@
 PYTHON ?= python3
 PY := venv/bin/python
+COMPOSE ?= $(shell command -v docker-compose >/dev/null && echo docker-compose || echo docker compose)
+LIBRARIANS = $(COMPOSE) -f docker-compose.librarians.yml
+AS_ME = mkdir -p tmp && CLIENT_UID=$$(id -u) CLIENT_GID=$$(id -g)
 PEERS := nameserver:nameserver alice:storage bob:storage carol:storage client:client admin:admin
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*  ## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z_-]*\):.*  ## /\1\t/p' Makefile | expand -t 18
 
 venv: venv/.made  ## the virtual environment, exactly as requirements.lock says
 venv/.made: requirements.lock pyproject.toml
@@ -23,6 +26,19 @@ demo: venv  ## the main job on a cluster of its own, with real input and real ac
 
 shell: venv  ## the same cluster, with the interactive shell on it
 	$(PY) -m goggles.testing.demo --shell
+
+client:  ## the image of docker-compose.yml, with the shell and the servers
+	$(COMPOSE) build certificates
+
+run_client:  ## the shell on the site of docker-compose.yml, with ./tmp as its local folder
+	$(AS_ME) $(COMPOSE) run --rm client
+
+librarians-demo:  ## four sites in containers: upload a folder at the source, see it arrive everywhere
+	$(LIBRARIANS) up -d
+	$(AS_ME) $(LIBRARIANS) run --rm -T admin python /demo/show.py
+
+compose-test: venv  ## the tests of the containers, with an engine of their own where none runs
+	GOGGLES_INSTALL=1 $(PY) -m pytest tests/containers
 
 test: check  ## everything: the checks, then all tests
 	$(PY) -m pytest
@@ -46,4 +62,4 @@ clean:  ## remove what the tools and the demo made (certificates, databases, sto
 	rm -rf venv build site tmp .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help venv certs demo shell test check bench pages docs clean
+.PHONY: help venv certs demo shell client run_client librarians-demo compose-test test check bench pages docs clean

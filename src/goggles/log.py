@@ -3,7 +3,8 @@ r"""What processes say of themselves: one format for all of them, as text or as 
     2026-11-21T06:05:09.123Z INFO     storage/alice [heartbeat] attached to the nameserver | epoch=3
 
 Law: one record is one line (a traceback follows as lines that begin with "    | "); whatever is not printable is
-escaped, so that no name from outside can look like a line of ours.  Nothing goes to standard output.
+escaped, so that no name from outside can look like a line of ours.  Nothing goes to standard output.  What a record
+carries as `facts` says for machines what its message says for people: it stands in JSON only.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from goggles.errors import SettingsError
 
-_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "facts"}
 
 
 def setup(
@@ -38,6 +39,8 @@ def setup(
     logging.getLogger("goggles").setLevel(own)
     root = logging.getLogger()
     root.setLevel(own if own == logging.DEBUG else max(own, logging.WARNING))
+    # It warns each time that a task is not over when its time comes again; such a task just goes on.
+    logging.getLogger("apscheduler.scheduler").setLevel(logging.NOTSET if own == logging.DEBUG else logging.ERROR)
     for old in [h for h in root.handlers if isinstance(h, _Handler)]:
         root.removeHandler(old)
         old.close()
@@ -97,7 +100,8 @@ class JsonFormat(logging.Formatter):
             "message": record.getMessage(),
         }
         trace = _traceback(self, record)
-        entry = {**_extras(record), **entry, **({"traceback": trace} if trace else {})}
+        facts: dict[str, object] = getattr(record, "facts", {})
+        entry = {**_extras(record), **facts, **entry, **({"traceback": trace} if trace else {})}
         return json.dumps(entry, default=str)
 
 

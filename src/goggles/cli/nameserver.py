@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 
 from goggles.cli.arguments import parse, run
-from goggles.cli.serving import serve
+from goggles.cli.serving import end_on_signal, serve
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a nameserver until it is told to stop; the exit code."""
 
     def program() -> int:
+        end_on_signal()
         settings = parse("nameserver", argv)
         from goggles.librarian.librarian import Librarian, planned  # after the settings: --help needs no database
         from goggles.nameserver.program import Nameserver
@@ -20,14 +22,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         plans = planned(settings)  # a mistake in it must not cost the password that is shown once
         nameserver = Nameserver(settings)
         if nameserver.first_administrator is not None:
-            name, password = nameserver.first_administrator
-            sys.stderr.write(f"The administrator of this site is {name}, with the password {password}\n")
-            sys.stderr.write("It is shown this once only: keep it, or change it.\n")
-            sys.stderr.flush()
+            _show(*nameserver.first_administrator, as_json=settings.logformat == "json")
         Librarian(nameserver, settings, plans)
         return serve(nameserver)
 
     return run("vg-nameserver", program)
+
+
+def _show(name: str, password: str, as_json: bool) -> None:
+    """The password of a new site's administrator, once, where the operator looks; never in a --logfile."""
+    lines = (
+        f"The administrator of this site is {name}, with the password {password}",
+        "It is shown this once only: keep it, or change it.",
+    )
+    sys.stderr.writelines((json.dumps({"message": line}) if as_json else line) + "\n" for line in lines)
+    sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -25,6 +25,16 @@ class Runs(Protocol):
     def stop(self, drain: float = ...) -> None: ...
 
 
+def end_on_signal() -> None:
+    """From now on SIGTERM ends the program, as it does of itself, but not where the program is the first process of a
+    container.  `serve` takes over as soon as there is something to stop."""
+
+    def handle(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, handle)
+
+
 def serve(server: Runs, drain: float = 5.0) -> int:
     """Run `server` until a signal comes; the exit code."""
     stop = threading.Event()

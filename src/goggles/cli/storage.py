@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from goggles.cli.arguments import parse, run
-from goggles.cli.serving import serve
+from goggles.cli.serving import end_on_signal, serve
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a storage until it is told to stop; the exit code."""
 
     def program() -> int:
+        end_on_signal()
         settings = parse("storage", argv)
         from goggles.storage.program import Storage  # after the settings: --help needs no folder
 

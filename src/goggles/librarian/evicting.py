@@ -123,7 +123,12 @@ class Evicting:
 
     def _done(self, path: str, count: int) -> None:
         self._site.linked = True
-        log.info("%d copies of %s were let go: others hold it", count, path, extra={"path": path})
+        log.info(
+            "%d copies of %s were let go: others hold it",
+            count,
+            path,
+            extra={"facts": {"event": "evicted", "path": path}},
+        )
 
     # --- rolling_deletion ------------------------------------------------------------------
 

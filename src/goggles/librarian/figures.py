@@ -57,6 +57,7 @@ class Figures:
     tasks: Sequence[tuple[Plan, Run, float]] = ()
     flights: Sequence[Flight] = ()  # batches that are not over
     uptime: float = 0.0
+    certificate_expires: float = 0.0  # of the nameserver
 
     @property
     def free(self) -> int:
@@ -105,6 +106,7 @@ class Reader:
             tasks=self._tasks.report(),
             flights=self._underway.read(),
             uptime=site.clock.monotonic() - site.started,
+            certificate_expires=site.dialer.contexts.expires_at,
             **known,
         )
 

@@ -375,7 +375,7 @@ class Inbox:
         if node.draining:
             self._site.reconsider.append(entry.id)
         self._site.wake_repair.set()
-        log.info("%s came from another librarian, %d bytes", path, entry.size, extra={"path": path})
+        self._site.story.tell("came", "%s came from another librarian, %d bytes", path=path, size=entry.size)
 
     # --- telling the source ----------------------------------------------------------------
 

@@ -113,6 +113,10 @@ def _storages(figures: Figures) -> Iterator[GaugeMetricFamily]:
     yield _gauge("goggles_storage_files", "Copies of files on a storage", files, "storage")
     states = {(i.name, state): float(i.state == state) for i in figures.storages for state in STORAGE_STATES}
     yield _gauge("goggles_storage_state", "1 for the state that a storage is in", states, "storage", "state")
+    ends = {("storage", info.name): info.certificate_expires for info in figures.storages if info.certificate_expires}
+    ends["nameserver", "nameserver"] = figures.certificate_expires
+    text = "When the certificate of a server runs out"
+    yield _gauge("goggles_certificate_expires_timestamp_seconds", text, ends, "role", "name")
 
 
 def _librarian(figures: Figures) -> Iterator[GaugeMetricFamily]:

@@ -86,7 +86,7 @@ class Attachment:
             peer.close()
             raise
         self._courier.serve(node, peer, session)
-        log.info("storage %s at %s: self-check begins", node.name, address, extra={"storage": node.name})
+        log.info("storage %s at %s: self-check begins", node.name, address, extra=_facts("storage_came", node))
         return Welcome(
             session,
             site.site_id,
@@ -198,6 +198,7 @@ class Attachment:
             why,
             node.name,
             node.name,
+            extra=_facts("storage_held", node),
         )
         self._site.trouble("error", "data_availability", f"storage {node.name} is held in safe mode: {why}")
         self._settle(node, check)
@@ -228,7 +229,8 @@ class Attachment:
             tx.on_commit(lambda: self._activated(node))
 
         site.decisions.run(decide)
-        log.info("storage %s is active: %d files, %d bytes free", node.name, node.files, node.free)
+        text = "storage %s is active: %d files, %d bytes free"
+        log.info(text, node.name, node.files, node.free, extra=_facts("storage_active", node))
 
     def _activated(self, node: Node) -> None:
         site = self._site
@@ -295,7 +297,7 @@ class Attachment:
         with self._site.decisions.lock:
             node = self._site.roster.by_session(session)
             if node is not None:
-                log.warning("storage %s lost: %s", node.name, why, extra={"storage": node.name})
+                log.warning("storage %s lost: %s", node.name, why, extra=_facts("storage_lost", node))
                 self._leave(node, why)
 
     def _leave(self, node: Node, why: str) -> None:
@@ -340,3 +342,8 @@ class Attachment:
             raise NotFound(f"storage {storage} is {node.state}")
         if not path.startswith("/"):
             raise NotADirectory(path)
+
+
+def _facts(event: str, node: Node) -> dict[str, object]:
+    """What a line of the log says for machines."""
+    return {"facts": {"event": event, "storage": node.name}}

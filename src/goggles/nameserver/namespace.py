@@ -124,6 +124,7 @@ class Namespace:
             made = tx.tree.mkdir(wanted, parents=parents, exist_ok=exist_ok)
             for directory in made:
                 self._tell_all(tx, orders.mkdir(directory))
+                self._told(tx, "mkdir", "made directory %s", path=directory)
             return tuple(made)
 
         return self._once(request, decide)
@@ -136,9 +137,11 @@ class Namespace:
                 tx.tree.remove_tree(wanted)
                 self._tell_of_removal(tx, wanted)
                 tx.on_commit(self._trash)
+                self._told(tx, "rmdir", "removed directory %s and all in it", path=wanted)
             else:
                 tx.tree.rmdir(wanted)
                 self._tell_all(tx, orders.rmdir(wanted))
+                self._told(tx, "rmdir", "removed directory %s", path=wanted)
             return ()
 
         return self._once(request, decide)
@@ -150,6 +153,7 @@ class Namespace:
             entry, holders = tx.tree.rm(wanted)
             self.forget_copies(tx, wanted, entry, holders)
             tx.on_commit(self._site.wake_repair.set)
+            self._told(tx, "rm", "removed %s", path=wanted)
             return ()
 
         return self._once(request, decide)
@@ -165,6 +169,7 @@ class Namespace:
                 self._tell_all(tx, orders.move(old, new))
             else:
                 self._tell_holders(tx, moved.entry, orders.move_file(old, new, moved.entry.version))
+            self._told(tx, "mv", "moved %s to %s", path=old, to=new)
             return ()
 
         return self._once(request, decide)
@@ -204,6 +209,10 @@ class Namespace:
                 tx.on_commit(partial(node.order, orders.remove_tree(path)))
             elif node.outbox is not None:
                 tx.on_commit(node.outbox.stir)
+
+    def _told(self, tx: Transaction, event: str, message: str, **facts: str) -> None:
+        """The values of `facts` stand in `message`, in their order."""
+        tx.on_commit(lambda: self._site.story.tell(event, message, **facts))
 
     def _tell_holders(self, tx: Transaction, entry: Entry, order: orders.Order) -> None:
         for holder in tx.tree.instances_of([entry.id]).get(entry.id, ()):

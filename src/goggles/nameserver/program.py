@@ -118,6 +118,7 @@ class Nameserver:
 
     def start(self) -> None:
         self._server.start()
+        self.site.story.start()
         for thread in self._threads:
             thread.start()
         for companion in self.companions:
@@ -143,6 +144,7 @@ class Nameserver:
         self._server.stop(drain)
         for thread in self._threads:
             thread.join(5.0)
+        self.site.story.stop()
         try:
             self.export_tree()
         except GogglesError as error:

@@ -117,7 +117,7 @@ class Repair:
         site.decisions.run(decide)
         site.sweeps.append(node.id)
         why = f"storage {node.name} has been away for {site.policy.grace:g} s: its copies do not count any more"
-        log.warning("%s", why)
+        log.warning("%s", why, extra={"facts": {"event": "storage_down", "storage": node.name}})
         site.trouble("error", "data_availability", why)
 
     def _settling(self) -> bool:
@@ -230,6 +230,7 @@ class Repair:
             return
         tx.tree.drop_instances(node.id, [entry.id])
         tx.on_commit(partial(node.lose, entry.size, orders.remove(path, entry.version)))
+        tx.on_commit(partial(self._site.story.trimmed, path, node.name))
 
     # --- making copies ---------------------------------------------------------------------
 
@@ -249,6 +250,7 @@ class Repair:
         busy = set(site.uploads.pulls) | set(self._failed) | self._stuck
         with site.look() as tree:
             entries = tree.owed_first(slots, skip=busy)
+            self._site.story.standing(bool(entries or busy), tree.owed_count)
         if entries:
             site.decisions.run(lambda tx: self._plan_all(tx, entries))
         return False  # what is under way wakes us when it ends
@@ -324,7 +326,7 @@ class Repair:
             after=source.outbox.last if source.outbox else 0,
         )
         target.order(orders.pull(pull))
-        log.info("copying %s from %s to %s", path, source.name, target.name, extra={"path": path})
+        site.story.copying(path, source.name, target.name)
 
     def pulled(self, session: str, upload: str, size: int, sha256: str) -> str:
         """A storage has staged a copy that it was told to make.  Answers keep or discard."""
@@ -353,6 +355,7 @@ class Repair:
         node.used, node.files = node.used + entry.size, node.files + 1
         node.order(orders.publish(upload, path, entry.version, entry.generation, ""))
         self._site.reconsider.append(entry.id)
+        self._site.story.copied(path, node.name)
 
     def _finish(self, upload: str, node: Node) -> None:
         """Lock held."""

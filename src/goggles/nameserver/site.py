@@ -20,6 +20,7 @@ from goggles.meta.database import Database, Epoch
 from goggles.nameserver.decisions import Decisions
 from goggles.nameserver.dircache import DirCache
 from goggles.nameserver.roster import Node, Roster
+from goggles.nameserver.story import Story
 from goggles.nameserver.tree import Tree
 from goggles.nameserver.uploads import Uploads
 from goggles.pki.identity import Identity
@@ -60,6 +61,7 @@ class Site:
     cache: DirCache = field(default_factory=DirCache)
     roster: Roster = field(default_factory=Roster)
     uploads: Uploads = field(default_factory=Uploads)
+    story: Story = field(default_factory=Story)
     chance: random.Random = field(default_factory=random.SystemRandom)
     grant_key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
     reconsider: deque[int] = field(default_factory=deque)  # entry ids whose copies may be too few or too many

@@ -12,6 +12,7 @@ from goggles.contracts.records import Pairs, Value
 from goggles.errors import BadRequest, LimitExceeded
 from goggles.nameserver.doors import Doors, Owners, bounded, each, item_answer, pair, request_id, triple
 from goggles.nameserver.namespace import MAX_LISTING
+from goggles.nameserver.states import NodeState
 from goggles.nameserver.writing import Writer
 from goggles.paths import parse
 from goggles.roles import Level, Role
@@ -41,6 +42,17 @@ class UserDoors(Doors):
             ("program", version.__version__),
             ("identity", str(self.caller.identity)),
             ("level", level.name),
+        )
+
+    @exposed(*USERS, Role.NAMESERVER, Role.STORAGE)
+    def health(self) -> tuple[str, str]:
+        """("well", what it does), once it could read the database and take a decision."""
+        site = self._owners.site
+        site.decisions.run(lambda tx: None)
+        states = [node.state for node in site.roster.all()]
+        return (
+            "well",
+            f"epoch {site.epoch.number}, {states.count(NodeState.ACTIVE)} of {len(states)} storages are active",
         )
 
     @exposed(*USERS, level=Level.READONLY)

@@ -139,13 +139,19 @@ class Verifying:
         if verdict == "good" and job.then is not None:
             job.then()
         if verdict == "bad":
-            log.error("storage %s has a bad copy of %s", job.node.name, job.path, extra={"path": job.path})
+            log.error("storage %s has a bad copy of %s", job.node.name, job.path, extra=_facts("bad_copy", job))
             self._site.decisions.run(lambda tx: drop_bad(self._site, tx, job.node, job.version))
         if verdict.startswith(("missing", "unreadable")):
-            log.error("storage %s can not give its copy of %s: %s", job.node.name, job.path, verdict)
+            text = "storage %s can not give its copy of %s: %s"
+            log.error(text, job.node.name, job.path, verdict, extra=_facts("lost_copy", job))
             self._site.decisions.run(lambda tx: drop_missing(self._site, tx, job.node, job.path, job.version))
 
     def _found_good(self, tx: Transaction, job: _Job) -> None:
         entry = tx.tree.by_versions([job.version]).get(job.version)
         if entry is not None:
             tx.tree.set_verified(entry.id, job.node.id)
+
+
+def _facts(event: str, job: _Job) -> dict[str, object]:
+    """What a line of the log says for machines."""
+    return {"facts": {"event": event, "path": job.path, "storage": job.node.name}}

@@ -304,6 +304,7 @@ class Writing:
             self._site.reconsider.append(entry.id)
         if len(good) < upload.copies:
             self._site.wake_repair.set()
+        self._site.story.put(path, upload.uploader, entry, [node.name for node in good], upload.copies)
 
     def release(self, token: str, keep: Sequence[int] = ()) -> None:
         """Forget an upload: give its room back, and have the storages that will not publish it drop it.  Lock held."""

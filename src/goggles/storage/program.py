@@ -73,7 +73,7 @@ class Storage:
             settings.name, self.vault, orders, self._links, lambda: self.attachment.connect(), self._notifier.notify
         )
         doors = Doors(
-            lambda caller: StorageService(caller, orders, scripting),
+            lambda caller: StorageService(caller, orders, scripting, self._health),
             _level,
             data.serve,
             takes_objects=True,
@@ -110,6 +110,12 @@ class Storage:
             self.vault.prune_quarantine(self._settings.quarantine_days * 86_400)
             if self._clock.wait(self._stopping, 3_600):
                 return
+
+    def _health(self) -> tuple[str, str]:
+        state = self.attachment.state
+        if state == "connecting":
+            return "ill", "it has no nameserver"
+        return "well" if state in ("active", "draining") else "ill", f"the nameserver has it as {state}"
 
     @property
     def port(self) -> int:

@@ -50,7 +50,7 @@ class Quarantine:
                 self._take(self._folder / today, name, fd, was)
             except NotADirectory:  # a file of this day stands where a directory is needed
                 self._take(self._folder / today / f"again.{secrets.token_hex(4)}", name, fd, was)
-        log.warning("quarantined %s", "/".join(parts(was)), extra={"path": was})
+        log.warning("quarantined %s", "/".join(parts(was)), extra={"facts": {"event": "quarantined", "path": was}})
 
     def _take(self, day: Path, name: str, fd: int, was: DfsPath) -> None:
         day.mkdir(parents=True, exist_ok=True)

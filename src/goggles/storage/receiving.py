@@ -1,8 +1,9 @@
 """An upload arrives: stage it, hash it, and pass it on to the next storage of the chain at the same time.
 
 Law: the answer goes back after the bytes are durable here and the nameserver knows of them.  A next storage that
-fails does not spoil the copy here, nor a full disk here the copies further on: each storage of the chain has its
-own entry in the answer.  Memory does not grow with the file.
+fails does not spoil the copy here (one that hangs is given up before whoever waits for us gives us up), nor a full
+disk here the copies further on: each storage of the chain has its own entry in the answer.  Memory does not grow with
+the file.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from goggles.wire.data import Buffer, DataLink, Kind
 from goggles.wire.dial import Address
 from goggles.wire.fanout import Consumer, Fanout
 from goggles.wire.links import Links
+from goggles.wire.server import STALL
 
 log = logging.getLogger(__name__)
 INLINE = 256 << 10  # bytes; smaller files are not worth threads
@@ -153,6 +155,11 @@ class Relay:
             self._link = None
 
 
+def patience(further: int) -> float:
+    """Seconds for a next storage that hangs, where so many are further on: less than whoever waits for us has."""
+    return STALL * further / (further + 1)
+
+
 @contextlib.contextmanager
 def relay(links: Links, hops: tuple[Next, ...]) -> Iterator[Relay | None]:
     """The connection to the next storage of the chain; None at its end."""
@@ -162,7 +169,7 @@ def relay(links: Links, hops: tuple[Next, ...]) -> Iterator[Relay | None]:
     (name, host, port, grant, after), rest = hops[0], hops[1:]
     with contextlib.ExitStack() as stack:
         try:
-            link = stack.enter_context(links.to(name, Address(host, port)))
+            link = stack.enter_context(links.to(name, Address(host, port), patience(len(hops))))
             link.send_value(Kind.REQUEST, ("write", grant, after, rest))
         except GogglesError as error:
             log.warning("storage %s can not be reached for a copy: %s", name, error)

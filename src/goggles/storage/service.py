@@ -6,6 +6,7 @@ would let them, which is asked each time.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from goggles.contracts.records import Pairs, Value
@@ -18,11 +19,19 @@ from goggles.wire.service import USERS, Caller, Service, exposed
 class StorageService(Service):
     """All doors of a storage."""
 
-    def __init__(self, caller: Caller, orders: OrderStream, scripting: Scripting) -> None:
+    def __init__(
+        self, caller: Caller, orders: OrderStream, scripting: Scripting, health: Callable[[], tuple[str, str]]
+    ) -> None:
         super().__init__(caller)
         self._orders = orders
         self._scripting = scripting
+        self._health = health
         self._open_files: list[RemoteFile] = []
+
+    @exposed(*USERS, Role.NAMESERVER, Role.STORAGE)
+    def health(self) -> tuple[str, str]:
+        """("well", what it does) where its nameserver counts on it, else ("ill", what it waits for)."""
+        return self._health()
 
     @exposed(Role.NAMESERVER)
     def carry_out(self, session: str, first: int, orders: tuple[Value, ...]) -> tuple[tuple[Value, ...], ...]:

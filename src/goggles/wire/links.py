@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from goggles.roles import Role
 from goggles.wire.data import DataLink
 from goggles.wire.dial import Address, Dialer
+from goggles.wire.server import STALL
 
 IDLE = 240.0  # seconds; the other side keeps it a little longer
 
@@ -27,9 +28,12 @@ class Links:
         self._idle: dict[tuple[str, Address], list[tuple[float, DataLink]]] = {}  # guarded by _lock
 
     @contextlib.contextmanager
-    def to(self, name: str, address: Address) -> Iterator[DataLink]:
-        """A link to the storage `name`; kept afterwards unless it broke or the block raised."""
+    def to(self, name: str, address: Address, stall: float = STALL) -> Iterator[DataLink]:
+        """A link to the storage `name`; kept afterwards unless it broke or the block raised.
+
+        `stall`: seconds without progress after which it counts as broken."""
         link = self._take(name, address) or self._dialer.data(address, Role.STORAGE, name)
+        link.set_timeout(stall)
         try:
             yield link
         except BaseException:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -34,7 +35,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     clock = ManualClock()
     database.prepare("site", clock.now())
     epoch = database.begin_epoch(clock)
-    nobody = cast(Any, None)
+    nobody = cast(Any, SimpleNamespace(contexts=SimpleNamespace(expires_at=0.0)))
     yield Site(database, epoch, *database.site(), dialer=nobody, clock=clock, policy=Policy())
     database.close()
 
