@@ -40,8 +40,8 @@ librarians-demo:  ## four sites in containers: upload a folder at the source, se
 compose-test: venv  ## the tests of the containers, with an engine of their own where none runs
 	GOGGLES_INSTALL=1 $(PY) -m pytest tests/containers
 
-test: check  ## everything: the checks, then all tests
-	$(PY) -m pytest
+test: check  ## everything: the checks, then all tests; JOBS=4 runs four at a time
+	$(PY) -m pytest $(if $(JOBS),-n $(JOBS) --dist loadfile --no-loadscope-reorder)
 
 check: venv  ## form, lint, types, layers
 	$(PY) -m ruff format --check . && $(PY) -m ruff check .
