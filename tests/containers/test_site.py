@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -161,13 +162,11 @@ def test_the_log_tells_the_story_of_a_file(whole: Composition):
 def test_a_client_with_a_certificate_of_somebody_else_is_refused(whole: Composition):
     forge = "cd /tmp && rm -rf false && mkdir false && cd false && vg-certs ca && vg-certs peer client --role admin && "
     forge += "cat /certs/rootCA.crt certs/rootCA.crt >both.crt && vg --timeout 1 --ca_cert {} -c 'ls /'"
-    for trusted, why in (
-        ("both.crt", "(vg-certs check says why a handshake fails)"),
-        ("certs/rootCA.crt", "is refused"),
-    ):
+    refused = "refused our certificate|ended the connection"  # the server's alert may be lost with the connection
+    for trusted, why in (("both.crt", refused), ("certs/rootCA.crt", "is refused")):
         done = whole.shell("client", "sh", "-c", forge.format(trusted), check=False)
         assert done.returncode != 0
-        assert why in done.stderr, done.stderr
+        assert re.search(why, done.stderr), done.stderr
         assert "Traceback" not in done.stderr
     whole.wait_log("nameserver", "in the handshake: [SSL: CERTIFICATE_VERIFY_FAILED]", seconds=5)
 
