@@ -18,6 +18,7 @@ from goggles.errors import SettingsError, Unavailable
 from goggles.pki.context import Contexts, PkiFiles
 from goggles.roles import Role
 from goggles.settings import NameserverSettings, StorageSettings
+from goggles.version import __version__
 from goggles.wire.dial import Address, Dialer
 
 PATIENCE = 8.0  # seconds for each step
@@ -34,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         words = list(sys.argv[1:] if argv is None else argv)
         if words in (["-h"], ["--help"]):
             print(__doc__)
+            return 0
+        if words == ["--version"]:
+            print(f"vg-health {__version__}")
             return 0
         if not words or words[0] not in SERVERS:
             raise SettingsError("whose health?", "vg-health nameserver, or vg-health storage")

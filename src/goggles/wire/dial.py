@@ -205,7 +205,7 @@ def _connect_plain(address: Address, timeout: float) -> socket.socket:
 def _refused(error: ConnectionLost, address: Address, abroad: bool) -> Exception:
     """In TLS 1.3 a server judges the client's certificate after the client's side of the handshake is done."""
     cause = str(error.__cause__)
-    hint = f"{'is our CA in its --peer_ca? ' if abroad else ''}its log says why"
+    hint = f"{'is our CA in its --peer_ca? ' if abroad else ''}its log says why, and so does vg-certs check"
     if "alert" in cause.lower():
         return CertificateError(f"{address} refused our certificate: {cause}", hint)
     return ConnectionLost(f"{address} ended the connection right after the handshake: {cause}", hint)
