@@ -100,7 +100,7 @@ class FakeDoors(librarian.LibrarianService):
 
     @exposed(Role.ADMIN, level=Level.ADMIN)
     def recall(self, path: str) -> tuple[Any, ...]:
-        return (("path", path),)
+        return (("path", path), ("librarian", "central"))
 
     @exposed(Role.ADMIN, Role.CLIENT, level=Level.READAPPEND)
     def set_deletion(self, path: str, allowed: bool) -> None:
