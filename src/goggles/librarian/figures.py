@@ -55,7 +55,7 @@ class Figures:
     peers: Sequence[PeerInfo] = ()
     errors: dict[tuple[str, str], int] = field(default_factory=dict)  # that stand, by (severity, category)
     tasks: Sequence[tuple[Plan, Run, float]] = ()
-    flights: Sequence[Flight] = ()  # batches that are not over
+    flights: Sequence[Flight] = ()  # batches that managers have
     uptime: float = 0.0
     certificate_expires: float = 0.0  # of the nameserver
 
@@ -104,7 +104,7 @@ class Reader:
             uploads=site.uploads.writes,
             storages=[node.info() for node in site.roster.all()],
             tasks=self._tasks.report(),
-            flights=self._underway.read(),
+            flights=self._underway.sent(),
             uptime=site.clock.monotonic() - site.started,
             certificate_expires=site.dialer.contexts.expires_at,
             **known,

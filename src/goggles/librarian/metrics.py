@@ -137,8 +137,7 @@ def _librarian(figures: Figures) -> Iterator[GaugeMetricFamily]:
 
 
 def _under_way(figures: Figures) -> Iterator[GaugeMetricFamily]:
-    sent = [flight for flight in figures.flights if flight.manager]
-    pairs = sorted({(flight.peer, flight.manager) for flight in sent})
+    pairs = sorted({(flight.peer, flight.manager) for flight in figures.flights})
     for name, key, text in (
         ("files", "files", "Files of the batches that are on their way"),
         ("files_done", "files_done", "Files of them that have come through"),
@@ -147,7 +146,9 @@ def _under_way(figures: Figures) -> Iterator[GaugeMetricFamily]:
         ("rate_bytes_per_second", "rate", "Bytes a second of the batches that are on their way"),
     ):
         found = {
-            pair: float(sum(getattr(flight, key) for flight in sent if (flight.peer, flight.manager) == pair))
+            pair: float(
+                sum(getattr(flight, key) for flight in figures.flights if (flight.peer, flight.manager) == pair)
+            )
             for pair in pairs
         }
         yield _gauge(f"goggles_underway_{name}", text, found, "peer", "manager")

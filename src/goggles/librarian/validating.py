@@ -64,7 +64,7 @@ class Validating:
         """The copies here, each read anew."""
         readings = self._verifying.read_again(path, patience)
         leaving = self.is_leaving(path)  # after the reading: whoever began to let go meanwhile is seen,
-        left = self._left(path, sha256)  # and after that the tree: whoever has come to its end with it, too
+        (left,) = self.whereabouts([(path, size, sha256)], staying=False)  # and after that whoever is done with it
         return [
             self._own(one, sha256, size, leaving or (one.verdict == "good" and one.storage not in left))
             for one in readings
@@ -87,15 +87,6 @@ class Validating:
                 holders = tree.instances_of([entry.id]).get(entry.id, []) if entry is not None and same else []
                 found.append(tuple(self._site.roster.get(holder).name for holder in holders))
         return found
-
-    def _left(self, path: str, sha256: str) -> set[str]:
-        """The storages that hold these bytes there."""
-        with self._site.look() as tree:
-            entry = tree.find(parse(path))
-            if entry is None or entry.sha256 != sha256:
-                return set()
-            holders = tree.instances_of([entry.id]).get(entry.id, [])
-        return {self._site.roster.get(holder).name for holder in holders}
 
     def _own(self, reading: Reading, sha256: str, size: int, leaving: bool) -> Checksum:
         good = reading.verdict == "good" and not leaving

@@ -58,7 +58,7 @@ def _context(own: PkiFiles | None) -> SSL.Context:
         made.use_certificate(leaf)
         for each in between:
             made.add_extra_chain_cert(each)
-        made.use_privatekey(load_key(own.keyfile))  # type: ignore[arg-type]
+        made.use_privatekey(load_key(own.keyfile))  # type: ignore[arg-type] # takes all keys that pki makes
     return made
 
 
