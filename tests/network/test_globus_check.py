@@ -34,6 +34,21 @@ def test_both_kinds_of_application_pass_the_check_and_leave_nothing(home: Home) 
     assert {each.status for each in home.globus.asked} <= {200, 202}, "it asked what the service does not take"
 
 
+def test_a_probe_file_comes_from_the_source_and_is_removed(home: Home) -> None:
+    own = home.folder / "here/store/.goggles"
+    own.mkdir(parents=True, exist_ok=True)
+    (own / "site.json").write_text("{}")
+    probe = "destination: write and remove a probe"
+    found = {each.what: each for each in check(Service(home.application()), home.spots())}
+    assert found[probe].good and found[probe].said == "a file came through"
+    (sent,) = [each for each in home.globus.asked if "POST" in each.line and each.line.rstrip().endswith("/transfer")]
+    assert sent.status == 202
+    assert not list(home.incoming.iterdir())
+    (own / "site.json").unlink()
+    found = {each.what: each for each in check(Service(home.application()), home.spots())}
+    assert found[probe].good and "a folder only" in found[probe].said
+
+
 def test_what_is_wrong_stands_in_what_the_program_says(home: Home) -> None:
     who = home.application()
     home.there.writers = set()
