@@ -9,11 +9,10 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import select
-from tests.network.globus.sites import Place, two_sites
+from tests.network.globus.sites import Place
 
 from goggles.librarian.states import LIVE
 from goggles.meta import peering
@@ -28,17 +27,7 @@ AT_SOURCE = (
 )
 
 
-@pytest.fixture(scope="module")
-def _place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with two_sites(tmp_path_factory.mktemp("globus"), native=False) as made:
-        yield made
-
-
-@pytest.fixture
-def place(_place: Place) -> Iterator[Place]:
-    _place.begin()
-    yield _place
-    _place.reset()
+NATIVE = False  # of the application that logs in, for the fixture `place`
 
 
 def test_a_batch_is_cut_by_collection_and_each_part_is_one_task(place: Place) -> None:

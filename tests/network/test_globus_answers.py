@@ -7,26 +7,14 @@ A person has logged in, and the refresh token changes at each use.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
-from tests.network.globus.sites import PERSON, Place, two_sites
+from tests.network.globus.sites import PERSON, Place
 from tests.network.globus.tasks import Mood
 
 from goggles.librarian.managers.globus.credentials import RETRIES
 
-
-@pytest.fixture(scope="module")
-def _place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with two_sites(tmp_path_factory.mktemp("globus"), native=True) as made:
-        yield made
-
-
-@pytest.fixture
-def place(_place: Place) -> Iterator[Place]:
-    _place.begin()
-    yield _place
-    _place.reset()
+NATIVE = True  # of the application that logs in, for the fixture `place`
 
 
 # --- answers ---------------------------------------------------------------------------------

@@ -9,28 +9,16 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import update
-from tests.network.globus.sites import Place, two_sites
+from tests.network.globus.sites import Place
 from tests.network.globus.tasks import Mood
 
 from goggles.contracts.peering import State
 from goggles.meta import peering
 
-
-@pytest.fixture(scope="module")
-def _place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with two_sites(tmp_path_factory.mktemp("globus"), native=True) as made:
-        yield made
-
-
-@pytest.fixture
-def place(_place: Place) -> Iterator[Place]:
-    _place.begin()
-    yield _place
-    _place.reset()
+NATIVE = True  # of the application that logs in, for the fixture `place`
 
 
 # --- bytes -----------------------------------------------------------------------------------
