@@ -24,7 +24,8 @@ from goggles.clock import Clock
 from goggles.errors import DatabaseError
 from goggles.meta import tables
 from goggles.meta.lease import FileLease, Lease, PostgresLease
-from goggles.meta.opening import BUSY, explain, lease_engine, open_engines, parse_url
+from goggles.meta.opening import BUSY, READERS, explain, lease_engine, open_engines, parse_url
+from goggles.meta.quick import Transactions, quick, remember
 
 log = logging.getLogger(__name__)
 HEAD = "0003"  # the schema that this program works with
@@ -32,6 +33,7 @@ KNOWN = ("0001", "0002", "0003")
 LAST_EPOCH = select(func.max(tables.epochs.c.number))
 SHARE = select(tables.site.c.id).with_for_update(read=True)  # PostgreSQL: no epoch begins while a writer is at work
 OWN = select(tables.site.c.id).with_for_update()
+remember({"last": LAST_EPOCH})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ class Database:
         self.url = url
         self._writer = writer
         self._reader = reader
+        self._writing = Transactions(writer, "BEGIN IMMEDIATE", 1, timeout) if self._is_file else writer.begin
+        self._reading = Transactions(reader, "BEGIN", READERS, timeout) if self._is_file else reader.begin
         self._timeout = timeout
         self._epoch: Epoch | None = None
 
@@ -71,13 +75,16 @@ class Database:
         return self.url.get_backend_name() == "sqlite"
 
     def close(self) -> None:
+        for kept in (self._reading, self._writing):
+            if isinstance(kept, Transactions):
+                kept.close()
         self._reader.dispose()
         self._writer.dispose()
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that may change things; committed at the end of the block.  One at a time."""
-        with self._explained(), self._writer.begin() as connection:
+        with self._explained(), self._writing() as connection:
             if self._epoch is not None:
                 self._check_epoch(connection, self._epoch.number)
             yield connection
@@ -86,14 +93,18 @@ class Database:
         """The first statements of a transaction, so that it can not begin before a new epoch and end after it."""
         if not self._is_file:
             connection.execute(SHARE)
-        if connection.execute(LAST_EPOCH).scalar() != own:
+        if self.quick(connection).execute(LAST_EPOCH).scalar() != own:
             raise DatabaseError("another nameserver has taken over this database", "stop this one")
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """A snapshot, for looking only.  From any thread; a few at once, others wait for a while."""
-        with self._explained(), self._reader.begin() as connection:
+        with self._explained(), self._reading() as connection:
             yield connection
+
+    def quick(self, connection: Connection) -> Connection:
+        """The same transaction for the statements that run all the time: `goggles.meta.quick`."""
+        return quick(connection) if self._is_file else connection
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:

@@ -10,9 +10,9 @@ import contextlib
 import os
 import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import URL, Engine, NullPool, create_engine, event, make_url, select
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -88,9 +88,15 @@ def _open_sqlite(url: URL, timeout: float) -> tuple[Engine, Engine]:
     reader = create_engine(url, pool_size=READERS, **common)
     event.listen(writer, "connect", _set_up)
     event.listen(reader, "connect", _set_up_reader)
-    event.listen(writer, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-    event.listen(reader, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    event.listen(writer, "begin", lambda connection: _begin(connection, "BEGIN IMMEDIATE"))
+    event.listen(reader, "begin", lambda connection: _begin(connection, "BEGIN"))
     return writer, reader
+
+
+def _begin(connection: Connection, words: str) -> None:
+    """Unless the driver has begun already (`quick.Transactions`)."""
+    if not cast(sqlite3.Connection, connection.connection.driver_connection).in_transaction:
+        connection.exec_driver_sql(words)
 
 
 def _make_file(path: Path) -> None:

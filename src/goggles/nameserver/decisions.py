@@ -151,7 +151,7 @@ class Decisions:
         tx, committing = None, False
         try:
             with self._database.write() as connection:
-                tx = Transaction(Tree(connection, self._cache, self._clock.now(), self._copies))
+                tx = Transaction(Tree(self._database.quick(connection), self._cache, self._clock.now(), self._copies))
                 for request in group:
                     request.attempt(tx)
                 tx.tree.flush()

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import bindparam, delete, insert, literal, select, update
 
 from goggles.meta.peering import corruptions, marks, peers, remote_instances, unavailable
+from goggles.meta.quick import remember
 from goggles.meta.tables import entries, instances, storages
 from goggles.nameserver.sharing import Sharing
 
@@ -42,6 +43,7 @@ COPIES = (
     .join(storages, storages.c.id == N.storage_id)
     .where(N.entry_id.in_(_IDS))
 )
+remember(globals())
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from goggles.errors import Shared
 from goggles.meta.peering import remote_instances, shared
+from goggles.meta.quick import remember
 from goggles.meta.tables import entries
 
 S, R = shared.c, remote_instances.c
@@ -33,6 +34,7 @@ VERIFIED = (
     .values(verified_at=bindparam("now"))
 )
 DROP_ALL = delete(remote_instances).where(R.entry_id == bindparam("entry"))
+remember(globals())
 
 
 class Sharing:

@@ -83,7 +83,7 @@ class Site:
     def look(self) -> Iterator[Tree]:
         """The tree as it is now, for reading only."""
         with self.database.read() as connection:
-            tree = Tree(connection, self.cache, self.clock.now(), self.policy.copies)
+            tree = Tree(self.database.quick(connection), self.cache, self.clock.now(), self.policy.copies)
             yield tree
             tree.committed()
 

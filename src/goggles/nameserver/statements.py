@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
+from goggles.meta.quick import remember
 from goggles.meta.tables import accounts, entries, instances, owed, receipts, storages, tombstones, totals
 
 E, I = entries.c, instances.c  # noqa: E741 - columns of entries and of instances
@@ -124,3 +125,4 @@ SET_DRAINING = update(storages).where(storages.c.id == bindparam("storage")).val
 ACCOUNTS = select(accounts.c.name, accounts.c.level, accounts.c.password_hash)
 DELETE_ACCOUNT = delete(accounts).where(accounts.c.name == bindparam("called"))
 ADD_ACCOUNT = insert(accounts)
+remember(globals())
