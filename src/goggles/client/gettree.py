@@ -4,17 +4,18 @@ Law: see `trees`."""
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from pathlib import Path
 
 from goggles.client.api import Summary
-from goggles.client.receiving import Target, local_error, receive_small
-from goggles.client.trees import SMALL, WINDOW, Job, TreeTransfer, is_error
+from goggles.client.receiving import Target, local_error
+from goggles.client.trees import SMALL, Job, TreeTransfer, is_error
 from goggles.contracts.data import ReadTicket
 from goggles.contracts.records import DirInfo, FileInfo
 from goggles.errors import GogglesError, IsADirectory, LocalFileError, NotADirectory
 from goggles.paths import DfsPath, show
-from goggles.wire.data import Kind
+from goggles.wire import together
 from goggles.wire.dial import Address
 
 
@@ -90,27 +91,32 @@ class GetTree(TreeTransfer):
 
     def _from(self, name: str, address: Address, items: list[tuple[Job, ReadTicket]]) -> set[str]:
         """Ask one storage for many files; the paths that have arrived."""
-        arrived: set[str] = set()
+        hops = [ticket.hops[0] for _, ticket in items]
         try:
             with self.links.to(name, address) as link:
-                asked = 0
-                for place, (job, ticket) in enumerate(items):
-                    while asked < min(len(items), place + WINDOW):
-                        hop, size = items[asked][1].hops[0], items[asked][1].size
-                        link.send_value(Kind.REQUEST, ("read", hop.grant, 0, size, hop.after))
-                        asked += 1
-                    self._save(job, receive_small(link, ticket))
-                    arrived.add(job.path)
+                wanted = [(hop.grant, ticket.size) for hop, (_, ticket) in zip(hops, items, strict=True)]
+                answers = together.ask(link, max(hop.after for hop in hops), wanted)
         except GogglesError:
-            return arrived
-        return arrived
+            return set()
+        return {job.path for (job, ticket), data in zip(items, answers, strict=True) if self._save(job, ticket, data)}
 
-    def _save(self, job: Job, data: bytes) -> None:
-        target = Target(job.local)
+    def _save(self, job: Job, ticket: ReadTicket, data: memoryview | GogglesError) -> bool:
+        """Whether these are the bytes, and they are in their file now."""
+        if isinstance(data, GogglesError) or hashlib.sha256(data).hexdigest() != ticket.hash:
+            return False
         try:
-            target.write(data)
-            target.finish()
-        except BaseException:
-            target.drop()
-            raise
+            _write(job.local, data)
+        except GogglesError:
+            return False  # it is tried once more, singly, and then reported
         self.tally.finished(job, len(data))
+        return True
+
+
+def _write(path: Path, data: memoryview) -> None:
+    target = Target(path)
+    try:
+        target.write(data)
+        target.finish()
+    except BaseException:
+        target.drop()
+        raise

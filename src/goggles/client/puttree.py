@@ -4,21 +4,31 @@ Law: see `trees`."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from goggles.client.api import Summary
-from goggles.client.sending import Source, send_small
-from goggles.client.trees import WINDOW, Job, TreeTransfer, is_error
-from goggles.contracts.data import Stored, WriteTicket
+from goggles.client.sending import Source
+from goggles.client.trees import Job, TreeTransfer, is_error
+from goggles.contracts.data import WriteTicket
 from goggles.errors import GogglesError, LocalFileError
 from goggles.paths import DfsPath, join, plain, show
-from goggles.wire import faults
-from goggles.wire.data import Kind
+from goggles.wire import faults, together
 from goggles.wire.dial import Address
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A small file in memory, and where it goes."""
+
+    job: Job
+    data: bytes
+    ticket: WriteTicket
+    sha256: str
 
 
 class PutTree(TreeTransfer):
@@ -101,54 +111,40 @@ class PutTree(TreeTransfer):
         """The jobs that have to be tried singly."""
         answers = self.calls("open_write_many", tuple((job.path, len(data)) for job, data in loaded))
         again: list[Job] = []
-        by_first: dict[tuple[str, Address], list[tuple[Job, bytes, WriteTicket]]] = defaultdict(list)
+        by_first: dict[tuple[str, Address], list[Loaded]] = defaultdict(list)
         for (job, data), answer in zip(loaded, answers, strict=True):
             if is_error(answer):
                 self.tally.fail(job.path, faults.from_tuple(*answer))
                 continue
             ticket = WriteTicket.from_wire(answer)
             first = ticket.chain[0]
-            by_first[first.name, Address(first.host, first.port)].append((job, data, ticket))
-        staged: list[tuple[Job, WriteTicket, int, str]] = []
+            one = Loaded(job, data, ticket, hashlib.sha256(data).hexdigest())
+            by_first[first.name, Address(first.host, first.port)].append(one)
+        staged: list[Loaded] = []
         for (name, address), items in by_first.items():
             done = self._through(name, address, items)
-            staged += done
-            again += [job for job, _, ticket in items if ticket.upload not in {one[1].upload for one in done}]
+            staged += [one for one, there in zip(items, done, strict=True) if there]
+            again += [one.job for one, there in zip(items, done, strict=True) if not there]
         return again + self._commit(staged)
 
-    def _through(
-        self, name: str, address: Address, items: list[tuple[Job, bytes, WriteTicket]]
-    ) -> list[tuple[Job, WriteTicket, int, str]]:
-        """Send the files to one storage, several on their way at once; those that at least one storage has staged."""
-        done: list[tuple[Job, WriteTicket, int, str]] = []
+    def _through(self, name: str, address: Address, items: list[Loaded]) -> list[bool]:
+        """Send the files to one storage; for each whether at least one storage has staged it."""
+        files = [together.Outgoing(one.ticket.route, one.data, one.sha256) for one in items]
         try:
             with self.links.to(name, address) as link:
-                waiting: list[tuple[Job, WriteTicket, int, str]] = []
-                for job, data, ticket in items:
-                    waiting.append((job, ticket, len(data), send_small(link, ticket, data)))
-                    if len(waiting) >= WINDOW:
-                        done += self._answer(link, waiting.pop(0))
-                while waiting:
-                    done += self._answer(link, waiting.pop(0))
+                answers = together.send(link, files)
         except GogglesError:
-            return done
-        return done
+            return [False] * len(items)
+        return [any(not stored.code for stored in said) for said in answers]
 
-    def _answer(self, link: Any, item: tuple[Job, WriteTicket, int, str]) -> list[tuple[Job, WriteTicket, int, str]]:
-        kind, value = link.receive()
-        if kind is not Kind.OK:
-            link.refusal(kind, value)
-            return []
-        return [item] if any(not Stored.from_wire(one).code for one in value) else []
-
-    def _commit(self, staged: list[tuple[Job, WriteTicket, int, str]]) -> list[Job]:
+    def _commit(self, staged: list[Loaded]) -> list[Job]:
         again: list[Job] = []
         if not staged:
             return again
-        answers = self.calls("commit_many", tuple((ticket.upload, size, sha256) for _, ticket, size, sha256 in staged))
-        for (job, _, size, _), answer in zip(staged, answers, strict=True):
+        answers = self.calls("commit_many", tuple((one.ticket.upload, len(one.data), one.sha256) for one in staged))
+        for one, answer in zip(staged, answers, strict=True):
             if is_error(answer):
-                again.append(job)
+                again.append(one.job)
             else:
-                self.tally.finished(job, size)
+                self.tally.finished(one.job, len(one.data))
         return again

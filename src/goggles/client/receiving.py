@@ -255,20 +255,3 @@ def _range(links: Links, hop: Hop, offset: int, length: int) -> Iterator[bytes]:
             if kind is not Kind.DATA:
                 raise link.refusal(kind, value)
             yield bytes(buffer.data)
-
-
-def receive_small(link: DataLink, ticket: ReadTicket) -> bytes:
-    """The answer to a read request of a small file; raises what the storage said."""
-    link.answer()
-    parts: list[bytes] = []
-    while True:
-        kind, value = link.receive()
-        if kind is Kind.END:
-            break
-        if kind is not Kind.DATA:
-            raise link.refusal(kind, value)
-        parts.append(bytes(value.data))
-    data = b"".join(parts)
-    if hashlib.sha256(data).hexdigest() != ticket.hash:
-        raise ChecksumMismatch(f"{link.peer} sent wrong bytes for {ticket.path}")
-    return data

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
-from goggles.contracts.data import Hop, Stored, WriteTicket
+from goggles.contracts.data import Stored, WriteTicket
 from goggles.errors import Cancelled, GogglesError, LocalFileError, SourceChanged, Unavailable
 from goggles.paths import show
 from goggles.wire.data import CHUNK, Buffer, DataLink, Kind
@@ -107,21 +107,11 @@ def _kind(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "something else")
 
 
-def request(ticket: WriteTicket) -> tuple[object, ...]:
-    """The write request for the first storage of the ticket's chain."""
-    first = ticket.chain[0]
-    return ("write", first.grant, first.after, tuple(_hop(hop) for hop in ticket.chain[1:]))
-
-
-def _hop(hop: Hop) -> tuple[object, ...]:
-    return (hop.name, hop.host, hop.port, hop.grant, hop.after)
-
-
 def send(links: Links, ticket: WriteTicket, source: Source, advance: Advance, cancel: threading.Event | None) -> Sent:
     """Send the whole source through the chain of the ticket."""
     first = ticket.chain[0]
     with links.to(first.name, Address(first.host, first.port)) as link:
-        link.send_value(Kind.REQUEST, request(ticket))
+        link.send_value(Kind.REQUEST, ("write", first.grant, first.after, ticket.route[1:]))
         return _Stream(link, source, advance, cancel).run()
 
 
@@ -178,17 +168,6 @@ class _Stream:
                 self._link.send_value(Kind.ABORT, ("the sender gave up",))
             except GogglesError:
                 self._link.broken = True
-
-
-def send_small(link: DataLink, ticket: WriteTicket, data: bytes) -> str:
-    """Put a small file on its way without waiting for the answer; its sha256."""
-    link.send_value(Kind.REQUEST, request(ticket))
-    buffer = Buffer.holding(data)
-    if data:
-        link.send_data(buffer)
-    sha256 = hashlib.sha256(data).hexdigest()
-    link.send_value(Kind.END, (len(data), sha256))
-    return sha256
 
 
 def why_not(sent: Sent) -> GogglesError:

@@ -20,15 +20,15 @@ from goggles.client.calls import Calls
 from goggles.errors import Cancelled, GogglesError, Unavailable
 from goggles.paths import DfsPath
 from goggles.wire import faults
+from goggles.wire.data import CHUNK
 from goggles.wire.links import Links
 
 if TYPE_CHECKING:
     from goggles.client.session import Session
 
 WORKERS = 4
-BATCH = 64  # files
-SMALL = 64 << 10  # bytes; such files are sent without waiting for each other
-WINDOW = 16  # small files in flight on one connection
+BATCH = 128  # files in one request
+SMALL = 64 << 10  # bytes; such files travel together
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +172,17 @@ def _batches(jobs: list[Job]) -> Iterator[list[Job]]:
     for job in jobs:
         if job.size > SMALL:
             yield [job]
-    little = [job for job in jobs if job.size <= SMALL]
-    for start in range(0, len(little), BATCH):
-        yield little[start : start + BATCH]
+    batch, size = list[Job](), 0
+    for job in jobs:
+        if job.size > SMALL:
+            continue
+        if len(batch) == BATCH or size + job.size > CHUNK:
+            yield batch
+            batch, size = [], 0
+        batch.append(job)
+        size += job.size
+    if batch:
+        yield batch
 
 
 def is_error(answer: Any) -> bool:

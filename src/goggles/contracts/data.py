@@ -10,6 +10,8 @@ from goggles.contracts.records import Record
 DEFAULT_COPIES = 2
 MAX_COPIES = 16
 MAX_BATCH = 1_000
+MAX_TOGETHER = 256  # small files in one request of the data plane
+Next = tuple[str, str, int, bytes, int]  # a hop on the data plane: name, host, port, grant, after
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,11 @@ class WriteTicket(Record):
     size: int
     copies: int  # copies wanted; there may be fewer hops
     chain: tuple[Hop, ...]
+
+    @property
+    def route(self) -> tuple[Next, ...]:
+        """The chain as it goes over the data plane."""
+        return tuple((hop.name, hop.host, hop.port, hop.grant, hop.after) for hop in self.chain)
 
     def to_wire(self) -> tuple[tuple[str, object], ...]:
         return (

@@ -13,12 +13,17 @@ from collections.abc import Callable, Sequence
 
 from goggles import failpoints
 from goggles.clock import Clock
+from goggles.contracts.data import Next
 from goggles.contracts.grants import PUSH, READ, WRITE, Grant, check
 from goggles.errors import BadRequest, ConnectionLost, ProtocolError, StorageFailure
 from goggles.storage import delivering
-from goggles.storage.receiving import Local, Next, Receiver, Tell, relay
+from goggles.storage.notifier import Notifier
+from goggles.storage.receiving import Local, Receiver, relay
 from goggles.storage.stream import OrderStream
+from goggles.storage.together import Part, Together
+from goggles.storage.together import read as read_many
 from goggles.storage.vault import Vault
+from goggles.wire import together
 from goggles.wire.data import CHUNK, Buffer, DataLink, Kind
 from goggles.wire.links import Links
 from goggles.wire.service import Caller
@@ -27,6 +32,7 @@ log = logging.getLogger(__name__)
 IDLE = 300.0  # seconds without a request until a connection is closed
 SMALL = 64 << 10
 MAX_HOPS = 16
+KINDS = ("write", "write_many", "read", "read_many", "arrived", "append")
 
 
 class DataServer:
@@ -39,7 +45,7 @@ class DataServer:
         orders: OrderStream,
         links: Links,
         keys: Callable[[], Sequence[bytes]],
-        tell: Tell,
+        notifier: Notifier,
         clock: Clock,
     ) -> None:
         self._name = name
@@ -47,7 +53,8 @@ class DataServer:
         self._orders = orders
         self._links = links
         self._keys = keys
-        self._tell = tell
+        self._notifier = notifier
+        self._together = Together(name, vault, links, notifier.notify_all)
         self._clock = clock
         self._lock = threading.Lock()
         self._active: set[str] = set()  # guarded by _lock
@@ -74,14 +81,16 @@ class DataServer:
                 caller.busy -= 1
 
     def _answer(self, link: DataLink, caller: Caller, request: tuple[object, ...]) -> None:
-        if request[0] == "write":
+        if request[0] in ("write", "write_many"):
             self._write(link, caller, request)
         elif request[0] == "read":
             self._read(link, caller, request)
+        elif request[0] == "read_many":
+            self._read_many(link, caller, request)
         elif request[0] in ("arrived", "append"):
             self._deliver(link, caller, request)
         else:
-            link.send_error(BadRequest("there are write, read, arrived and append"), "data request")
+            link.send_error(BadRequest(f"there are {', '.join(KINDS)}"), "data request")
 
     def _deliver(self, link: DataLink, caller: Caller, request: tuple[object, ...]) -> None:
         """Requests of other sites' storages."""
@@ -98,11 +107,9 @@ class DataServer:
     # --- writing ---------------------------------------------------------------------------
 
     def _write(self, link: DataLink, caller: Caller, request: tuple[object, ...]) -> None:
+        take = self._take_one if request[0] == "write" else self._take_many
         try:
-            grant, after, hops = _write_request(request)
-            allowed = self._check(grant, WRITE, caller)
-            self._orders.wait_for(after)
-            results = self._receive(link, allowed, hops)
+            results = take(link, caller, request)
         except (ConnectionLost, ProtocolError):
             raise
         except Exception as error:  # noqa: BLE001 - told to the caller; `faults.known` logs what is not ours
@@ -112,7 +119,11 @@ class DataServer:
         if results is not None:
             link.send_value(Kind.OK, results)
 
-    def _receive(self, link: DataLink, grant: Grant, hops: tuple[Next, ...]) -> tuple[object, ...] | None:
+    def _take_one(self, link: DataLink, caller: Caller, request: tuple[object, ...]) -> tuple[object, ...] | None:
+        """What each storage says; None where the sender gave up."""
+        sealed, after, hops = _write_request(request)
+        grant = self._check(sealed, WRITE, caller)
+        self._orders.wait_for(after)
         with self._lock:
             self._active.add(grant.subject)
         try:
@@ -124,9 +135,19 @@ class DataServer:
                 self._active.discard(grant.subject)
         return None if results is None else tuple(stored.to_wire() for stored in results)
 
+    def _take_many(self, link: DataLink, caller: Caller, request: tuple[object, ...]) -> tuple[object, ...] | None:
+        """The same for each of many small files.  They are over before a lease is."""
+        after, files = together.announced(request)
+        self._orders.wait_for(after)
+        pieces = together.receive(link, [file.size for file in files])
+        if pieces is None:
+            return None
+        parts = [Part(file, data) for file, data in zip(files, pieces, strict=True)]
+        return self._together.take(parts, lambda sealed: self._check(sealed, WRITE, caller))
+
     def _told(self, upload: str, size: int, sha256: str) -> None:
         failpoints.hit("storage.write.before_notify")
-        self._tell(upload, size, sha256)
+        self._notifier.notify(upload, size, sha256)
         failpoints.hit("storage.write.after_notify")
 
     def _drain(self, link: DataLink) -> None:
@@ -146,6 +167,15 @@ class DataServer:
         except Exception as error:  # noqa: BLE001 - told to the caller; `faults.known` logs what is not ours
             link.send_error(error, f"a read for {caller}")
 
+    def _read_many(self, link: DataLink, caller: Caller, request: tuple[object, ...]) -> None:
+        try:
+            after, wanted = together.asked(request)
+            self._orders.wait_for(after)
+        except Exception as error:  # noqa: BLE001 - told to the caller; `faults.known` logs what is not ours
+            link.send_error(error, f"a read for {caller}")
+            return
+        read_many(link, self._vault, wanted, lambda sealed: self._check(sealed, READ, caller))
+
     def _send(self, link: DataLink, grant: Grant, offset: int, length: int) -> None:
         length = max(0, min(length, grant.size - offset))
         with self._vault.read(grant.path, grant.subject) as file:
@@ -154,7 +184,7 @@ class DataServer:
                 data = file.read(length)
                 if len(data) < length:
                     raise StorageFailure(f"{grant.path} is shorter on storage {self._name} than it should be")
-                link.send_small((length,), data, (length, ""))
+                link.send_together(Kind.OK, (length,), [data], (length, ""))
                 return
             link.send_value(Kind.OK, (length,))
             buffer, left = Buffer(), length
@@ -174,15 +204,8 @@ class DataServer:
 def _write_request(request: tuple[object, ...]) -> tuple[bytes, int, tuple[Next, ...]]:
     match request:
         case ("write", bytes(grant), int(after), tuple(hops)) if len(hops) <= MAX_HOPS:
-            return grant, after, tuple(_hop(hop) for hop in hops)
+            return grant, after, tuple(together.hop(one) for one in hops)
     raise BadRequest("a write request must be (write, grant, after, hops)")
-
-
-def _hop(hop: object) -> Next:
-    match hop:
-        case (str(name), str(host), int(port), bytes(grant), int(after)):
-            return name, host, port, grant, after
-    raise BadRequest("a hop must be (name, host, port, grant, after)")
 
 
 def _read_request(request: tuple[object, ...]) -> tuple[bytes, int, int, int]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -46,18 +47,20 @@ class Notifier:
 
     def notify(self, upload: str, size: int, sha256: str) -> None:
         """Return when the nameserver knows; UploadLost where nobody waits for these bytes any more."""
-        future: Future[str] = Future()
+        error = self.notify_all([(upload, size, sha256)])[0]
+        if error is not None:
+            raise error
+
+    def notify_all(self, notices: Sequence[Notice]) -> list[GogglesError | None]:
+        """The same for many: None, or what `notify` would raise."""
+        waiting = [(notice, Future[str]()) for notice in notices]
         with self._changed:
             if self._stopped:
-                raise Unavailable("the storage is stopping")
-            self._waiting.append(((upload, size, sha256), future))
+                return [Unavailable("the storage is stopping") for _ in notices]
+            self._waiting += waiting
             self._changed.notify()
-        try:
-            answer = future.result(PATIENCE)
-        except TimeoutError:
-            raise Unavailable("the nameserver does not answer", "it may be down; try again") from None
-        if answer != "keep":
-            raise UploadLost("nobody waits for this upload any more", "put again")
+        deadline = time.monotonic() + PATIENCE
+        return [_outcome(future, deadline - time.monotonic()) for _, future in waiting]
 
     def _run(self) -> None:
         while True:
@@ -95,3 +98,13 @@ class Notifier:
                 future.set_result(answer)
             else:
                 future.set_exception(faults.from_tuple(*answer))
+
+
+def _outcome(future: Future[str], seconds: float) -> GogglesError | None:
+    try:
+        answer = future.result(max(0.0, seconds))
+    except TimeoutError:
+        return Unavailable("the nameserver does not answer", "it may be down; try again")
+    except GogglesError as error:
+        return error
+    return None if answer == "keep" else UploadLost("nobody waits for this upload any more", "put again")

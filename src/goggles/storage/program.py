@@ -66,7 +66,7 @@ class Storage:
             orders,
             self._links,
             lambda: self.attachment.keys(),
-            self._notifier.notify,
+            self._notifier,
             self._clock,
         )
         scripting = Scripting(

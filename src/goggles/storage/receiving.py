@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from goggles.contracts import orders
-from goggles.contracts.data import Stored
+from goggles.contracts.data import Next, Stored
 from goggles.errors import ChecksumMismatch, GogglesError, ProtocolError, Unavailable, UploadLost
 from goggles.storage.staging import StagedWrite
 from goggles.storage.vault import Vault
@@ -29,8 +29,6 @@ from goggles.wire.server import STALL
 
 log = logging.getLogger(__name__)
 INLINE = 256 << 10  # bytes; smaller files are not worth threads
-
-Next = tuple[str, str, int, bytes, int]  # name, host, port, grant, after
 
 
 class Tell(Protocol):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from goggles.contracts.data import Stored, WriteTicket
 from goggles.errors import NoSpace
-from goggles.storage.receiving import Local, Next, Tell, relay
+from goggles.storage.receiving import Local, Tell, relay
 from goggles.storage.vault import Vault
 from goggles.wire.data import CHUNK, Buffer
 from goggles.wire.links import Links
@@ -45,9 +45,8 @@ class Spool:
 
     def send(self, ticket: WriteTicket, links: Links, name: str, tell: Tell) -> list[Stored]:
         """Stage it here and on the other storages of the ticket; what each says."""
-        hops: tuple[Next, ...] = tuple((h.name, h.host, h.port, h.grant, h.after) for h in ticket.chain[1:])
         local = Local(self._vault, name, ticket.upload, self.size)
-        with relay(links, hops) as onward:
+        with relay(links, ticket.route[1:]) as onward:
             try:
                 for buffer in self._chunks():
                     local.consume(buffer)

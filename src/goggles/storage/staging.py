@@ -15,7 +15,7 @@ from collections.abc import Callable
 from goggles import failpoints
 from goggles.errors import BadRequest, Conflict
 from goggles.storage import notes
-from goggles.storage.containment import explain, explained
+from goggles.storage.containment import explained
 
 UPLOAD = re.compile(r"[0-9a-f]{32}\Z")
 PART = ".part"  # what an upload's name ends with until it is finished
@@ -91,19 +91,31 @@ class StagedWrite:
 
     def finish(self, sha256: str, version: str) -> None:
         """Make it durable."""
+        self.flush(sha256, version)
+        self.name()
+        with explained("staging"):
+            self._sync()
+        self.settle()
+
+    def flush(self, sha256: str, version: str) -> None:
+        """Its bytes and the note on them are on disk afterwards; first of the three steps of `finish`."""
         if self._fd is None:
             raise BadRequest("this upload is over")
-        try:
+        with explained("staging"):
             notes.write(self._fd, sha256, version, 0)
             failpoints.hit("storage.stage.before_fsync")
             os.fsync(self._fd)
+
+    def name(self) -> None:
+        """Its name is the one of a finished upload, on disk once the folder is fsynced."""
+        with explained("staging"):
             if not self._is_mine():
                 raise Conflict("another writer has begun this upload anew")
             os.rename(self._name, self._name.removesuffix(PART), src_dir_fd=self._folder, dst_dir_fd=self._folder)
-            self._sync()
-            failpoints.hit("storage.stage.after_fsync")
-        except OSError as error:
-            raise explain(error, "staging") from error
+
+    def settle(self) -> None:
+        """The folder was fsynced: the upload is finished."""
+        failpoints.hit("storage.stage.after_fsync")
         self._close()
         self._settle()
 

@@ -209,6 +209,11 @@ class Vault:
         )
         return staged
 
+    def sync_staging(self) -> None:
+        """The names in the staging folder are on disk afterwards."""
+        with explained("staging"):
+            self._sync()
+
     def _settle(self, reserved: int, size: int) -> None:
         with self._books:
             self._reserved -= reserved

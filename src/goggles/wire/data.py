@@ -19,6 +19,7 @@ from __future__ import annotations
 import select
 import ssl
 import time
+from collections.abc import Sequence
 from enum import IntEnum
 from struct import Struct
 from typing import Any
@@ -55,15 +56,6 @@ class Buffer:
         self.space = self._frame[HEADER.size :]
         self.used = 0
 
-    @classmethod
-    def holding(cls, data: bytes) -> Buffer:
-        """A buffer that is just large enough for `data`, with it inside."""
-        made = cls.__new__(cls)
-        made._frame = memoryview(bytearray(HEADER.size) + data)
-        made.space = made._frame[HEADER.size :]
-        made.used = len(data)
-        return made
-
     @property
     def data(self) -> memoryview:
         """The file bytes that are in it now."""
@@ -95,11 +87,12 @@ class DataLink:
     def send_data(self, buffer: Buffer) -> None:
         self._send(buffer.frame())
 
-    def send_small(self, before: Any, data: bytes, after: Any) -> None:
-        """OK, DATA and END in one write, for bytes that fit into one chunk."""
-        first, last = brine.dump(before), brine.dump(after)
-        parts = (HEADER.pack(len(first), Kind.OK), first, HEADER.pack(len(data), Kind.DATA), data)
-        self._send(b"".join((*parts, HEADER.pack(len(last), Kind.END), last)))
+    def send_together(self, kind: Kind, before: Any, data: Sequence[bytes | memoryview], after: Any) -> None:
+        """A value, DATA and END in one write, for bytes that fit into one chunk."""
+        first, last, size = brine.dump(before), brine.dump(after), sum(len(piece) for piece in data)
+        body = (HEADER.pack(size, Kind.DATA), *data) if size else ()
+        head = (HEADER.pack(len(first), kind), first)
+        self._send(b"".join((*head, *body, HEADER.pack(len(last), Kind.END), last)))
 
     def send_error(self, error: BaseException, doing: str) -> None:
         self.send_value(Kind.ERROR, faults.to_tuple(faults.known(error, doing)))
