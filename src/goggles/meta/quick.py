@@ -15,7 +15,7 @@ from collections import deque, namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import Connection, Engine, Executable
+from sqlalchemy import Connection, Engine, Executable, Float
 from sqlalchemy.dialects.sqlite import pysqlite
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -72,10 +72,13 @@ class Plan:
 
 
 def _is_plain(compiled: SQLCompiler) -> bool:
-    """Whether neither its parameters nor its columns are converted on their way."""
-    binds = (bind.type.dialect_impl(DIALECT).bind_processor(DIALECT) for bind in compiled.binds.values())
-    columns = (entry.type.dialect_impl(DIALECT).result_processor(DIALECT, None) for entry in compiled._result_columns)
-    return not any(binds) and not any(columns)
+    """Whether neither its parameters nor its columns are converted on their way.  Numbers that go into a column of
+    floats are, but SQLite does so itself."""
+    types = [bind.type.dialect_impl(DIALECT) for bind in compiled.binds.values() if not isinstance(bind.type, Float)]
+    columns = [entry.type.dialect_impl(DIALECT) for entry in compiled._result_columns]
+    return not any(kind.bind_processor(DIALECT) for kind in types) and not any(
+        kind.result_processor(DIALECT, None) for kind in columns
+    )
 
 
 class Rows:

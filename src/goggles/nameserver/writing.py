@@ -38,6 +38,7 @@ from goggles.paths import join, parse, split
 from goggles.roles import Level
 
 MAX_SIZE = 1 << 60
+Chains = dict[int, list[Node]]  # by number of copies: where the last of several files went
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +72,27 @@ class Writing:
         return self._site.decisions.run(self._open_write(path, size, writer, copies, avoid, first))
 
     def open_write_many(self, items: Sequence[tuple[str, int]], writer: Writer) -> list[WriteTicket | BaseException]:
-        """`open_write` for each (path, size), in few transactions; errors come as values."""
+        """`open_write` for each (path, size), in few transactions; errors come as values.
+
+        Files that are opened together go to the same storages while these have room: so they travel together."""
         decides: list[Callable[[Transaction], WriteTicket]] = []
+        chains: Chains = {}
         for path, size in items:
             try:
-                decides.append(self._open_write(path, size, writer, 0, (), ""))
+                decides.append(self._open_write(path, size, writer, 0, (), "", chains))
             except GogglesError as error:
                 decides.append(partial(_refuse, error))
         return self._site.decisions.run_all(decides)
 
     def _open_write(
-        self, path: str, size: int, writer: Writer, copies: int, avoid: Sequence[str], first: str
+        self,
+        path: str,
+        size: int,
+        writer: Writer,
+        copies: int,
+        avoid: Sequence[str],
+        first: str,
+        chains: Chains | None = None,
     ) -> Callable[[Transaction], WriteTicket]:
         if not 0 <= size <= MAX_SIZE:
             raise BadRequest(f"a file can not have {size} bytes")
@@ -99,11 +110,19 @@ class Writing:
             if existing is not None:
                 tx.tree.need_unshared(existing.id, wanted, "overwritten")
             number = copies or (existing.copies if existing else None) or tx.tree.copies_for(directory.id)
-            chain = self._choose(size, number, avoid, first)
+            chain = self._again(size, number, chains) or self._choose(size, number, avoid, first)
+            if chains is not None:
+                chains[number] = chain
             upload = self._reserve(tx, directory.id, name, size, number, writer, chain)
             return WriteTicket(upload.id, size, number, tuple(self._write_hops(upload, wanted, chain)))
 
         return decide
+
+    def _again(self, size: int, count: int, chains: Chains | None) -> list[Node]:
+        """The storages of the file before, where all of them can take this one too; lock held."""
+        chain = (chains or {}).get(count, [])
+        room = {c.id: c.free for c in self._site.roster.candidates()} if chain else {}
+        return chain if all(room.get(node.id, -1) >= size for node in chain) else []
 
     def _choose(self, size: int, count: int, avoid: Sequence[str], first: str) -> list[Node]:
         """Lock held."""
