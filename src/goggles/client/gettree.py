@@ -10,8 +10,8 @@ from pathlib import Path
 
 from goggles.client.api import Summary
 from goggles.client.receiving import Target, local_error
-from goggles.client.trees import SMALL, Job, TreeTransfer, is_error
-from goggles.contracts.data import ReadTicket
+from goggles.client.trees import Job, TreeTransfer, is_error
+from goggles.contracts.data import SMALL, ReadTicket
 from goggles.contracts.records import DirInfo, FileInfo
 from goggles.errors import GogglesError, IsADirectory, LocalFileError, NotADirectory
 from goggles.paths import DfsPath, show
@@ -96,9 +96,10 @@ class GetTree(TreeTransfer):
             with self.links.to(name, address) as link:
                 wanted = [(hop.grant, ticket.size) for hop, (_, ticket) in zip(hops, items, strict=True)]
                 answers = together.ask(link, max(hop.after for hop in hops), wanted)
+                pairs = zip(items, answers, strict=True)
+                return {job.path for (job, ticket), data in pairs if self._save(job, ticket, data)}
         except GogglesError:
             return set()
-        return {job.path for (job, ticket), data in zip(items, answers, strict=True) if self._save(job, ticket, data)}
 
     def _save(self, job: Job, ticket: ReadTicket, data: memoryview | GogglesError) -> bool:
         """Whether these are the bytes, and they are in their file now."""

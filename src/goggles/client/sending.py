@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
-from goggles.contracts.data import Stored, WriteTicket
+from goggles.contracts.data import SMALL, Stored, WriteTicket
 from goggles.errors import Cancelled, GogglesError, LocalFileError, SourceChanged, Unavailable
 from goggles.paths import show
+from goggles.wire import together
 from goggles.wire.data import CHUNK, Buffer, DataLink, Kind
 from goggles.wire.dial import Address
 from goggles.wire.fanout import Fanout
@@ -111,8 +112,18 @@ def send(links: Links, ticket: WriteTicket, source: Source, advance: Advance, ca
     """Send the whole source through the chain of the ticket."""
     first = ticket.chain[0]
     with links.to(first.name, Address(first.host, first.port)) as link:
+        if source.size <= SMALL:
+            return _send_whole(link, ticket, source, advance)
         link.send_value(Kind.REQUEST, ("write", first.grant, first.after, ticket.route[1:]))
         return _Stream(link, source, advance, cancel).run()
+
+
+def _send_whole(link: DataLink, ticket: WriteTicket, source: Source, advance: Advance) -> Sent:
+    data = source.read_all()
+    sha256 = hashlib.sha256(data).hexdigest()
+    stored = together.send(link, [together.Outgoing(ticket.route, data, sha256)])[0]
+    advance(len(data))
+    return Sent(len(data), sha256, tuple(stored))
 
 
 class _Stream:

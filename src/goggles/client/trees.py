@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from goggles.client.api import OnProgress, Progress, Summary
 from goggles.client.calls import Calls
+from goggles.contracts.data import SMALL
 from goggles.errors import Cancelled, GogglesError, Unavailable
 from goggles.paths import DfsPath
 from goggles.wire import faults
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 WORKERS = 4
 BATCH = 128  # files in one request
-SMALL = 64 << 10  # bytes; such files travel together
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ A sender looks for an early ERROR between chunks, so that nobody sends a gigabyt
 
 from __future__ import annotations
 
+import mmap
 import select
 import ssl
 import time
@@ -47,12 +48,14 @@ class Kind(IntEnum):
 
 
 class Buffer:
-    """Room for one DATA frame; `space` is where the file bytes go, so that header and bytes leave in one write."""
+    """Room for one DATA frame; `space` is where the file bytes go, so that header and bytes leave in one write.
+
+    The memory comes with its first use, and the file bytes begin at a page."""
 
     __slots__ = ("_frame", "space", "used")
 
     def __init__(self) -> None:
-        self._frame = memoryview(bytearray(HEADER.size + CHUNK))
+        self._frame = memoryview(mmap.mmap(-1, mmap.PAGESIZE + CHUNK))[mmap.PAGESIZE - HEADER.size :]
         self.space = self._frame[HEADER.size :]
         self.used = 0
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from goggles.contracts.data import MAX_TOGETHER, Next, Stored
 from goggles.errors import BadRequest, GogglesError, ProtocolError
 from goggles.wire import faults
-from goggles.wire.data import CHUNK, Buffer, DataLink, Kind
+from goggles.wire.data import CHUNK, DataLink, Kind
 
 Bytes = memoryview | bytes
 
@@ -82,7 +82,7 @@ def _incoming(item: object) -> Incoming:
 
 
 def receive(link: DataLink, sizes: Sequence[int]) -> list[memoryview] | None:
-    """The bytes of each; None where the sender gave up."""
+    """The bytes of each, good until the next message is received; None where the sender gave up."""
     kind, data = _body(link)
     if kind is Kind.ABORT:
         return None
@@ -93,7 +93,7 @@ def receive(link: DataLink, sizes: Sequence[int]) -> list[memoryview] | None:
 
 def _body(link: DataLink) -> tuple[Kind, memoryview]:
     """What ends the message, and the bytes before it."""
-    kind, value = link.receive(Buffer())
+    kind, value = link.receive()
     if kind is not Kind.DATA:
         return kind, memoryview(b"")
     return link.receive()[0], value.data
@@ -110,7 +110,7 @@ def _cut(data: memoryview, sizes: Sequence[int]) -> Iterator[memoryview]:
 
 
 def ask(link: DataLink, after: int, wanted: Sequence[tuple[bytes, int]]) -> list[memoryview | GogglesError]:
-    """The bytes of each (grant, size), or why they can not be read."""
+    """The bytes of each (grant, size), good until the next message is received, or why they can not be read."""
     link.send_value(Kind.REQUEST, ("read_many", after, tuple(wanted)))
     answers = link.answer()
     kind, data = _body(link)
