@@ -39,6 +39,7 @@ class Carrier:
         freed: Callable[[int], None],
     ) -> None:
         self._root = root
+        root.made = self._touch
         self._staging = staging
         self._quarantine = quarantine
         self._bin_tree = bin_tree
@@ -149,7 +150,7 @@ class Carrier:
     def _mkdir(self, text: str) -> None:
         self._make_way(parse(text))
         with self._root.directory(parse(text), create=True):
-            pass  # each step was fsynced as it was made
+            pass
 
     def _rmdir(self, text: str) -> None:
         path = parse(text)

@@ -47,10 +47,13 @@ def explained(what: str) -> Iterator[None]:
 
 
 class Root:
-    """The directory that everything is below."""
+    """The directory that everything is below.
 
-    def __init__(self, path: Path) -> None:
+    `made(fd)` is called for each directory in which another was made; it sees to it that this reaches the disk."""
+
+    def __init__(self, path: Path, made: Callable[[int], None] = os.fsync) -> None:
         self.path = path
+        self.made = made
         self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def close(self) -> None:
@@ -91,7 +94,7 @@ class Root:
                 raise
         with contextlib.suppress(FileExistsError):
             os.mkdir(name, dir_fd=fd)
-            os.fsync(fd)
+            self.made(fd)
         return os.open(name, DIRECTORY, dir_fd=fd)
 
     def open_file(self, path: DfsPath) -> int:
