@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from goggles.bulk import BulkWriter
 from goggles.contracts.data import SMALL, Hop, ReadTicket
 from goggles.errors import (
     AlreadyExists,
@@ -54,18 +55,19 @@ class Target:
             self.file: BinaryIO = open(self._hidden, "xb", buffering=0)  # noqa: SIM115 - closed by finish or drop
         except OSError as error:
             raise local_error(error, path) from error
+        self._writer = BulkWriter(self.file.fileno(), 0)
 
     def write(self, data: memoryview | bytes) -> None:
         try:
-            view = memoryview(data)
-            while view:
-                view = view[self.file.write(view) :]
+            self._writer.write(data)
         except OSError as error:
             raise local_error(error, self.path) from error
 
-    def restart(self) -> None:
+    def restart(self, size: int) -> None:
+        """Begin, or begin again: `size` bytes are coming."""
         self.file.seek(0)
         self.file.truncate()
+        self._writer = BulkWriter(self.file.fileno(), size)
 
     def finish(self) -> None:
         try:
@@ -137,7 +139,7 @@ def fetch(
         for name in sources:
             complain(ticket, name)
         bad.update(sources)
-        target.restart()
+        target.restart(ticket.size)
         advance(-ticket.size)
 
 

@@ -320,10 +320,10 @@ class Session(Administering):
     def _fetch(self, info: FileInfo, target: Target, meter: Meter, cancel: threading.Event | None) -> None:
         deadline, pause = time.monotonic() + min(READ_PATIENCE, self._calls.patience), 0.05
         while True:
-            target.restart()
             meter.restart()
             try:
                 ticket = ReadTicket.from_wire(self._calls("open_read", info.path))
+                target.restart(ticket.size)
                 meter.total = ticket.size
                 fetch(self._links, ticket, target, meter.advance, cancel, self.complain)
                 return

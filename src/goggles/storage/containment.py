@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from goggles.errors import GogglesError, IsADirectory, NoSpace, NotADirectory, NotEmpty, NotFound, StorageFailure

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 
 from goggles import failpoints
+from goggles.bulk import BulkWriter
 from goggles.errors import BadRequest, Conflict
 from goggles.storage import notes
 from goggles.storage.containment import explained
@@ -73,6 +74,7 @@ class StagedWrite:
         self._give_back = give_back
         self._settle = settle
         self._sync = sync
+        self._writer = BulkWriter(fd, limit or 0)
         self.size = 0
 
     def write(self, data: memoryview | bytes) -> None:
@@ -84,10 +86,8 @@ class StagedWrite:
             raise BadRequest(f"more than the {self._limit} bytes that were announced")
         self._grow(len(view))
         with explained("staging"):
-            while view:
-                count = os.write(self._fd, view)
-                self.size += count
-                view = view[count:]
+            self._writer.write(view)
+        self.size += len(view)
 
     def finish(self, sha256: str, version: str) -> None:
         """Make it durable."""
