@@ -120,6 +120,11 @@ class _Server(Settings):
     peer_ca: Path | None = _setting(
         "CA certificates of other sites, whose librarians and storages may come", PATH, None
     )
+    durability: str = _setting(
+        "a change is answered when it is on disk, or when the system has it (os: a power cut may lose it)",
+        choice("disk", "os"),
+        "disk",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if nameserver.first_administrator is not None:
             _show(*nameserver.first_administrator, as_json=settings.logformat == "json")
         Librarian(nameserver, settings, plans)
-        return serve(nameserver)
+        return serve(nameserver, settings.durability)
 
     return run("vg-nameserver", program)
 

@@ -5,6 +5,7 @@ Law: SIGTERM and SIGINT end a server in good order; a second one ends it at once
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -35,8 +36,10 @@ def end_on_signal() -> None:
     signal.signal(signal.SIGTERM, handle)
 
 
-def serve(server: Runs, drain: float = 5.0) -> int:
+def serve(server: Runs, durability: str = "disk", drain: float = 5.0) -> int:
     """Run `server` until a signal comes; the exit code."""
+    if durability != "disk":
+        log.warning("--durability %s: a power cut may lose changes that were answered", durability)
     stop = threading.Event()
 
     def handle(number: int, _: FrameType | None) -> None:
@@ -48,6 +51,8 @@ def serve(server: Runs, drain: float = 5.0) -> int:
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)
     server.start()
+    gc.collect()
+    gc.freeze()  # what has been there since the start is not looked through again and again
     while not stop.wait(3600):
         pass
     server.stop(drain)

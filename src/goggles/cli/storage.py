@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = parse("storage", argv)
         from goggles.storage.program import Storage  # after the settings: --help needs no folder
 
-        return serve(Storage(settings))
+        return serve(Storage(settings), settings.durability)
 
     return run("vg-storage", program)
 

@@ -16,7 +16,7 @@ import secrets
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,6 +29,7 @@ from goggles.client.ranges import RangeReader
 from goggles.client.receiving import Target, fetch, may_write, stream
 from goggles.client.retrying import ChainFailed, Meter, patience_with, wait
 from goggles.client.sending import Sent, Source, send, why_not
+from goggles.client.trees import is_error
 from goggles.contracts.data import Committed, ReadTicket, WriteTicket
 from goggles.contracts.records import DirInfo, Entry, FileInfo, SiteInfo, StorageInfo, entry_from_wire
 from goggles.errors import (
@@ -45,6 +46,7 @@ from goggles.errors import (
 )
 from goggles.paths import DfsPath, join, parse
 from goggles.pki.context import Contexts, PkiFiles
+from goggles.wire import faults
 from goggles.wire.dial import Address, Dialer
 from goggles.wire.links import Links
 
@@ -130,6 +132,13 @@ class Session(Administering):
 
     def stat(self, path: str) -> Entry:
         return entry_from_wire(self._calls("stat", parse(path)))
+
+    def stat_many(self, paths: Sequence[str]) -> list[Entry | GogglesError]:
+        """`stat` for each path, in few calls; what can not be looked up is an error in its place."""
+        answers: list[Any] = []
+        for start in range(0, len(paths), PAGE):
+            answers += self._calls("stat_many", tuple(parse(path) for path in paths[start : start + PAGE]))
+        return [faults.from_tuple(*answer) if is_error(answer) else entry_from_wire(answer) for answer in answers]
 
     def exists(self, path: str) -> bool:
         return bool(self._calls("isdir", parse(path)) or self._calls("isfile", parse(path)))

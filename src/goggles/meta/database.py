@@ -3,7 +3,7 @@
 Law: one nameserver at a time decides over a database (the lease), and each taking of the lease raises the epoch.
 Once an epoch is over nothing more is written in its name, whatever became of the lease.
 Writers use one connection, one at a time; readers have snapshots of their own and never wait for the writer.
-SQLite is opened with WAL and synchronous=FULL: what was committed survives a power cut.
+SQLite is opened with WAL and synchronous=FULL: what was committed survives a power cut (unless that is not wanted).
 """
 
 from __future__ import annotations
@@ -60,13 +60,14 @@ class Database:
         return f"<Database {self.url!r}>"
 
     @classmethod
-    def open(cls, where: str | Path, *, timeout: float = BUSY) -> Database:
+    def open(cls, where: str | Path, *, timeout: float = BUSY, durable: bool = True) -> Database:
         """Open (and, for SQLite, create) the database at a URL or a file name.
 
-        `timeout`: seconds to wait for a lock of another program, a free connection, an answer of PostgreSQL."""
+        `timeout`: seconds to wait for a lock of another program, a free connection, an answer of PostgreSQL.
+        `durable`: a commit is on disk when it is answered."""
         url = parse_url(str(where))
         try:
-            return cls(url, *open_engines(url, timeout), timeout)
+            return cls(url, *open_engines(url, timeout, durable), timeout)
         except (SQLAlchemyError, sqlite3.Error, OSError, ImportError) as error:
             raise explain(error, url) from error
 

@@ -42,11 +42,13 @@ def parse_url(where: str) -> URL:
     return url.set(database=str(Path(str(url.database)).absolute())) if url.get_backend_name() == "sqlite" else url
 
 
-def open_engines(url: URL, timeout: float) -> tuple[Engine, Engine]:
-    """An engine with one connection for the writer, and one with a few for readers."""
+def open_engines(url: URL, timeout: float, durable: bool) -> tuple[Engine, Engine]:
+    """An engine with one connection for the writer, and one with a few for readers.
+
+    Not `durable`: a power cut may take the last commits with it, and nothing else."""
     if url.get_backend_name() == "sqlite":
-        return _open_sqlite(url, timeout)
-    return _open_postgres(url, timeout)
+        return _open_sqlite(url, timeout, durable)
+    return _open_postgres(url, timeout, durable)
 
 
 def lease_engine(url: URL, timeout: float) -> Engine:
@@ -54,10 +56,12 @@ def lease_engine(url: URL, timeout: float) -> Engine:
     return create_engine(url, poolclass=NullPool, connect_args=_keep_alive(timeout))
 
 
-def _open_postgres(url: URL, timeout: float) -> tuple[Engine, Engine]:
+def _open_postgres(url: URL, timeout: float, durable: bool) -> tuple[Engine, Engine]:
     common: dict[str, Any] = {"max_overflow": 0, "pool_pre_ping": True, "pool_timeout": timeout}
     common["connect_args"] = _keep_alive(timeout)
     writer = create_engine(url, pool_size=1, **common)
+    if not durable:
+        event.listen(writer, "connect", _relax)
     reader = create_engine(url, pool_size=READERS, **common).execution_options(
         postgresql_readonly=True, isolation_level="REPEATABLE READ"
     )
@@ -66,13 +70,18 @@ def _open_postgres(url: URL, timeout: float) -> tuple[Engine, Engine]:
     return writer, reader
 
 
+def _relax(connection: Any, _: Any) -> None:
+    connection.execute("SET synchronous_commit = off")
+    connection.commit()
+
+
 def _keep_alive(timeout: float) -> dict[str, Any]:
     """A host that vanished is noticed after some `timeout` seconds, also in the middle of a statement."""
     probes = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
     return {"connect_timeout": max(2, int(timeout)), "tcp_user_timeout": int(timeout * 1_000), **probes}
 
 
-def _open_sqlite(url: URL, timeout: float) -> tuple[Engine, Engine]:
+def _open_sqlite(url: URL, timeout: float, durable: bool) -> tuple[Engine, Engine]:
     path = Path(str(url.database))
     if not path.parent.is_dir():
         raise DatabaseError(
@@ -86,7 +95,7 @@ def _open_sqlite(url: URL, timeout: float) -> tuple[Engine, Engine]:
     common: dict[str, Any] = {"max_overflow": 0, "pool_timeout": timeout, "connect_args": arguments}
     writer = create_engine(url, pool_size=1, **common)
     reader = create_engine(url, pool_size=READERS, **common)
-    event.listen(writer, "connect", _set_up)
+    event.listen(writer, "connect", lambda connection, _: _set_up(connection, "FULL" if durable else "NORMAL"))
     event.listen(reader, "connect", _set_up_reader)
     event.listen(writer, "begin", lambda connection: _begin(connection, "BEGIN IMMEDIATE"))
     event.listen(reader, "begin", lambda connection: _begin(connection, "BEGIN"))
@@ -126,9 +135,9 @@ def _check_sqlite(path: Path, timeout: float) -> None:
                 raise sqlite3.DatabaseError(f"malformed: {' '.join(str(found[0]).split())}")
 
 
-def _set_up(connection: Any, _: Any) -> None:
+def _set_up(connection: Any, synchronous: str) -> None:
     connection.create_function("octet_length", 1, _octets, deterministic=True)  # SQLite's own came with 3.43
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-32768", "wal_autocheckpoint=2000"):
+    for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "cache_size=-32768", "wal_autocheckpoint=2000"):
         connection.execute(f"PRAGMA {pragma}")
 
 

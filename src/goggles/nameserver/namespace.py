@@ -15,7 +15,7 @@ from goggles.contracts import orders
 from goggles.contracts.data import MAX_COPIES
 from goggles.contracts.records import DIRECTORY, FILE, DirInfo, FileInfo, SiteInfo, StorageInfo, Value
 from goggles.contracts.records import Entry as EntryInfo
-from goggles.errors import BadRequest, IsADirectory, NotADirectory
+from goggles.errors import BadRequest, GogglesError, IsADirectory, NotADirectory
 from goggles.nameserver.decisions import Transaction
 from goggles.nameserver.entry import Entry
 from goggles.nameserver.marks import Elsewhere
@@ -38,13 +38,27 @@ class Namespace:
     # --- looking ---------------------------------------------------------------------------
 
     def stat(self, path: str) -> EntryInfo:
-        wanted = parse(path)
         with self._site.look() as tree:
-            entry = tree.need(wanted)
-            if entry.is_dir:
-                names = tuple(e.name for e in tree.listing(wanted, "", MAX_LISTING))
-                return self._dir_info(tree, entry, wanted, names)
-            return self.file_infos(tree, [(entry, wanted)])[0]
+            return self._stat(tree, path)
+
+    def stat_many(self, paths: Iterable[str]) -> list[EntryInfo | GogglesError]:
+        """All of one moment; errors come as values."""
+        with self._site.look() as tree:
+            return [self._stat_or_error(tree, path) for path in paths]
+
+    def _stat_or_error(self, tree: Tree, path: str) -> EntryInfo | GogglesError:
+        try:
+            return self._stat(tree, path)
+        except GogglesError as error:
+            return error
+
+    def _stat(self, tree: Tree, path: str) -> EntryInfo:
+        wanted = parse(path)
+        entry = tree.need(wanted)
+        if entry.is_dir:
+            names = tuple(e.name for e in tree.listing(wanted, "", MAX_LISTING))
+            return self._dir_info(tree, entry, wanted, names)
+        return self.file_infos(tree, [(entry, wanted)])[0]
 
     def listing(self, path: str, after: str = "", limit: int = MAX_LISTING) -> list[EntryInfo]:
         """A page of the entries of a directory, in byte order of their names; a file lists itself."""

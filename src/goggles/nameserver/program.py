@@ -62,7 +62,7 @@ class Nameserver:
         )
         _check_role(self._contexts.identity)
         _check_places(settings)
-        self._database = Database.open(settings.database)
+        self._database = Database.open(settings.database, durable=settings.durability == "disk")
         try:
             self._lease = self._database.lease(wait=settings.standby, stop=self._stopped)
             self._begin()

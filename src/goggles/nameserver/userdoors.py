@@ -82,7 +82,8 @@ class UserDoors(Doors):
     @exposed(*USERS, level=Level.READONLY)
     def stat_many(self, paths: tuple[str, ...]) -> tuple[Value, ...]:
         """For each path its record, or (code, message, hint)."""
-        return each(paths, lambda path: self._names.stat(path).to_wire())
+        bounded(paths)
+        return tuple(item_answer(answer) for answer in self._names.stat_many(paths))
 
     @exposed(*USERS, level=Level.READONLY)
     def isdir(self, path: str) -> bool:

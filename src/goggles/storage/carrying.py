@@ -20,7 +20,7 @@ from goggles.storage import notes
 from goggles.storage.containment import DIRECTORY, Root, explained, kind_of, open_regular
 from goggles.storage.inventory import digest_of
 from goggles.storage.quarantine import Quarantine
-from goggles.storage.staging import PART, check_upload
+from goggles.storage.staging import PART, Fsync, check_upload
 
 Result = tuple[Value, ...]
 OK: Result = ("ok",)
@@ -37,8 +37,10 @@ class Carrier:
         quarantine: Quarantine,
         bin_tree: Callable[[str, int], None],
         freed: Callable[[int], None],
+        fsync: Fsync,
     ) -> None:
         self._root = root
+        self._fsync = fsync
         root.made = self._touch
         self._staging = staging
         self._quarantine = quarantine
@@ -88,7 +90,7 @@ class Carrier:
         touched, self._touched = self._touched, {}
         for fd in touched.values():
             try:
-                os.fsync(fd)
+                self._fsync(fd)
             finally:
                 os.close(fd)
 
@@ -194,7 +196,7 @@ class Carrier:
         try:
             for child in os.listdir(source):
                 self._merge_one(child, source, below, join(target, child))
-            os.fsync(below)
+            self._fsync(below)
         finally:
             os.close(source)
             os.close(below)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 from typing import Any
 
@@ -24,6 +25,7 @@ from goggles.storage.notifier import Notifier
 from goggles.storage.pushing import Pusher
 from goggles.storage.scripting import Scripting
 from goggles.storage.service import StorageService
+from goggles.storage.staging import leave_to_system
 from goggles.storage.stream import OrderStream
 from goggles.storage.transfers import Transfers
 from goggles.storage.vault import Vault
@@ -48,7 +50,8 @@ class Storage:
             PkiFiles(settings.ca_cert, settings.certfile, settings.keyfile, peer_ca=settings.peer_ca)
         )
         _check_name(settings.name, self._contexts.identity)
-        self.vault = Vault.open(settings.rootpath, settings.capacity, self._clock)
+        fsync = os.fsync if settings.durability == "disk" else leave_to_system
+        self.vault = Vault.open(settings.rootpath, settings.capacity, self._clock, fsync)
         try:
             self._build()
         except BaseException:

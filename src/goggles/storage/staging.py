@@ -19,6 +19,7 @@ from goggles.storage import notes
 from goggles.storage.containment import explained
 
 UPLOAD = re.compile(r"[0-9a-f]{32}\Z")
+Fsync = Callable[[int], None]
 PART = ".part"  # what an upload's name ends with until it is finished
 
 
@@ -29,13 +30,18 @@ def check_upload(upload: object) -> str:
     raise BadRequest("an upload id has 32 hexadecimal digits")
 
 
+def leave_to_system(fd: int) -> None:
+    """In the place of fsync, for those who chose --durability os: a power cut may take what was answered."""
+
+
 class SharedFsync:
     """fsync of one directory, shared by those who ask for it at the same moment.
 
     A caller is served by a round that began after it asked."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, fsync: Fsync = os.fsync) -> None:
         self._fd = fd
+        self._fsync = fsync
         self._counting = threading.Lock()
         self._running = threading.Lock()
         self._asked = self._served = 0
@@ -48,7 +54,7 @@ class SharedFsync:
             if self._served < ticket:
                 with self._counting:
                     upto = self._asked
-                os.fsync(self._fd)
+                self._fsync(self._fd)
                 self._served = upto
 
 
@@ -65,8 +71,10 @@ class StagedWrite:
         give_back: Callable[[], None],
         settle: Callable[[], None],
         sync: SharedFsync,
+        fsync: Fsync,
     ) -> None:
         self._fd: int | None = fd
+        self._fsync = fsync
         self._folder = folder
         self._name = name
         self._limit = limit
@@ -104,7 +112,7 @@ class StagedWrite:
         with explained("staging"):
             notes.write(self._fd, sha256, version, 0)
             failpoints.hit("storage.stage.before_fsync")
-            os.fsync(self._fd)
+            self._fsync(self._fd)
 
     def name(self) -> None:
         """Its name is the one of a finished upload, on disk once the folder is fsynced."""

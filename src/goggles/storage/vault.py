@@ -34,7 +34,7 @@ from goggles.storage.carrying import Carrier, Result
 from goggles.storage.containment import DIRECTORY, Root, explained, open_regular
 from goggles.storage.inventory import Count, Walk, digest_of
 from goggles.storage.quarantine import Quarantine
-from goggles.storage.staging import PART, SharedFsync, StagedWrite, check_upload
+from goggles.storage.staging import PART, Fsync, SharedFsync, StagedWrite, check_upload
 
 log = logging.getLogger(__name__)
 OWN = ".goggles"
@@ -53,10 +53,11 @@ class SiteNote:
 
 
 class Vault:
-    """One storage's folder, open.  Sizes are bytes."""
+    """One storage's folder, open.  Sizes are bytes.  `fsync` is `leave_to_system` where that is wanted."""
 
-    def __init__(self, root: Path, capacity: int, clock: Clock) -> None:
+    def __init__(self, root: Path, capacity: int, clock: Clock, fsync: Fsync = os.fsync) -> None:
         self.capacity = capacity
+        self._fsync = fsync
         self._own = root / OWN
         self._lock_fd = _lock(self._own)
         try:
@@ -71,16 +72,17 @@ class Vault:
         self._orders = threading.Lock()
         self._books = threading.Lock()
         self._used = self._reserved = 0  # guarded by _books
-        self._sync = SharedFsync(self._staging)
-        self._carrier = Carrier(self._root, self._staging, self._quarantine, self._bin_tree, self._free)
+        self._sync = SharedFsync(self._staging, fsync)
+        self._carrier = Carrier(self._root, self._staging, self._quarantine, self._bin_tree, self._free, fsync)
         self._carrier.add("expect", lambda arrivals: self.arrivals.make(arrivals))
         self._carrier.add("drop_arrival", lambda arrival: self.arrivals.drop(arrival))
-        self.arrivals = Arrivals(self._own, self._staging, self._sync, lambda size: self._settle(0, size))
+        always = SharedFsync(self._staging)  # other sites may let go of theirs
+        self.arrivals = Arrivals(self._own, self._staging, always, lambda size: self._settle(0, size))
         self._counted = Count()
         self._empty_trash()
 
     @classmethod
-    def open(cls, root: Path, capacity: int, clock: Clock) -> Vault:
+    def open(cls, root: Path, capacity: int, clock: Clock, fsync: Fsync = os.fsync) -> Vault:
         """Open the folder, making what is missing in it; clear errors where it can not be used."""
         root = Path(root).absolute()
         try:
@@ -94,7 +96,7 @@ class Vault:
                 f"the folder {root} can not be used: {os.strerror(error.errno or 0)}",
                 "give a folder with --rootpath that exists (or whose parent does) and can be written to",
             ) from error
-        return cls(root, capacity, clock)
+        return cls(root, capacity, clock, fsync)
 
     def close(self) -> None:
         self._root.close()
@@ -206,6 +208,7 @@ class Vault:
             give_back,
             lambda: self._settle(reserved[0], staged.size),
             self._sync,
+            self._fsync,
         )
         return staged
 
