@@ -1,166 +1,112 @@
-"""`make bench`: real processes over real TLS, each figure beside the limit of the machine in the same run."""
+"""`make bench`: real processes over real TLS, each figure beside the limit of the machine in the same run.
+
+What each row means: bench/README.md.  The exit code is 0 where every figure reaches its least."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
+import platform
 import shutil
+import ssl
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "src")]
 
+import big  # noqa: E402
+import calls  # noqa: E402
+import files  # noqa: E402
 import limits  # noqa: E402
+import memory  # noqa: E402
+import others  # noqa: E402
 from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
+from rows import row, show  # noqa: E402
+from stage import MIB, Stage  # noqa: E402
 
-from goggles.client.session import Session  # noqa: E402
 from goggles.roles import Role  # noqa: E402
-from goggles.testing.cluster import Cluster  # noqa: E402
+from goggles.testing.cluster import Certificates, Cluster  # noqa: E402
 
-MIB = 1 << 20
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure: median, least and most of its runs, and the ratio to a limit (at least `floor`)."""
-
-    work: str
-    unit: str
-    median: float
-    least: float
-    most: float
-    limit: str = ""
-    ratio: float | None = None
-    floor: float | None = None
-
-    @property
-    def good(self) -> bool:
-        value = self.ratio if self.ratio is not None else self.median
-        return self.floor is None or value >= self.floor
+SECTIONS = ("large", "small", "calls", "memory", "big", "others")
 
 
-def row(
-    work: str, unit: str, figures: list[float], limit: str = "", against: float = 0.0, floor: float | None = None
-) -> Row:
-    middle = limits.middle(figures)
-    return Row(work, unit, middle, figures[0], figures[-1], limit, middle / against if against else None, floor)
+def measure_limits(stage: Stage) -> None:
+    certificates = Certificates(stage.folder / "limits")
+    (certificate, key), ca = certificates.files("nameserver", Role.NAMESERVER), certificates.ca
+    runs = stage.runs
+
+    def add(work: str, unit: str, figures: Sequence[float]) -> None:
+        stage.add(row(work, unit, figures))
+
+    add("bare TLS 1.3, two processes", "MB/s", [limits.bare_tls(ca, certificate, key) for _ in range(runs)])
+    add("round trips of 100 bytes over TLS", "rt/s", [limits.round_trips(ca, certificate, key) for _ in range(runs)])
+    add("sha256, one thread", "MB/s", [limits.sha256_rate() for _ in range(runs)])
+    durable = [limits.durable_files(stage.folder / "durable") for _ in range(runs)]
+    add("create, fsync, rename, fsync folder", "files/s", durable)
+    add("SQLite commits, synchronous=FULL", "tx/s", [limits.sqlite_commits(stage.folder / "tx") for _ in range(runs)])
 
 
-class Bench:
-    """All measurements on one cluster."""
-
-    def __init__(self, folder: Path, runs: int, size: int) -> None:
-        self.folder, self.runs, self.size = folder, runs, size
-        self.rows: list[Row] = []
-        self.console = Console()
-
-    def run(self) -> list[Row]:
-        with Cluster(self.folder / "site", ("alice", "bob")) as cluster:
-            certificates = cluster.certificates
-            certificate, key = certificates.files("nameserver", Role.NAMESERVER)
-            tls = self._tls(certificates.ca, certificate, key)
-            durable = limits.median_of(3, lambda: limits.durable_files(self.folder / "durable"))
-            self.add(row("bare TLS 1.3, two processes", "MB/s", tls))
-            self.add(row("sha256, one thread", "MB/s", limits.median_of(3, limits.sha256_rate)))
-            self.add(row("create, fsync, rename, fsync folder", "files/s", durable))
-            with cluster.connect() as fs:
-                self._large(fs, limits.middle(tls))
-                self._small(fs, limits.middle(durable))
-                self._calls(fs)
-        return self.rows
-
-    def _tls(self, ca: Path, certificate: Path, key: Path) -> list[float]:
-        return limits.median_of(self.runs, lambda: limits.bare_tls(ca, certificate, key))
-
-    def add(self, found: Row) -> None:
-        self.rows.append(found)
-        self.console.print(f"  {found.work}: {found.median:.3g} {found.unit}", highlight=False)
-
-    def times(self, action: Callable[[int], None], amount: float) -> list[float]:
-        """`amount` per second in each run, sorted; one warm-up first."""
-        figures = []
-        for number in range(self.runs + 1):
-            began = time.perf_counter()
-            action(number)
-            figures.append(amount / (time.perf_counter() - began))
-        return sorted(figures[1:])
-
-    def _large(self, fs: Session, tls: float) -> None:
-        source, target = self.folder / "large", self.folder / "back"
-        block = os.urandom(MIB)
-        with open(source, "wb") as file:
-            for _ in range(self.size // MIB):
-                file.write(block)
-        amount, name = self.size / 1e6, f"{self.size // MIB} MiB"
-        fs.mkdir("/one")
-        fs.setrep("/one", 1)
-        put_one = self.times(lambda n: fs.put(source, "/one/large") and None, amount)
-        self.add(row(f"put {name}, 1 durable copy", "MB/s", put_one, "bare TLS", tls))
-        put_two = self.times(lambda n: fs.put(source, "/large") and None, amount)
-        self.add(row(f"put {name}, 2 durable copies", "MB/s", put_two, "bare TLS", tls, 0.12))
-        get = self.times(lambda n: fs.get("/large", target, overwrite=True) and None, amount)
-        self.add(row(f"get {name}, warm", "MB/s", get, "bare TLS", tls, 0.25))
-        fs.rm("/large")
-        fs.rm("/one/large")
-
-    def _small(self, fs: Session, durable: float) -> None:
-        source = self.folder / "small"
-        source.mkdir()
-        for number in range(2_000):
-            (source / f"{number}.bin").write_bytes(os.urandom(4096))
-        put = self.times(lambda n: fs.put_tree(source, f"/small{n}") and None, 2_000)
-        self.add(row("put -r 2,000 x 4 KiB, 2 durable copies", "files/s", put, "durable files", durable))
-        self.rows.append(Row("the same, seconds for 2,000 at most 10", "files/s", put[0], put[0], put[-1], floor=200))
-        get = self.times(lambda n: fs.get_tree("/small0", self.folder / f"small-{n}") and None, 2_000)
-        self.add(row("get -r of the same (at most 5 s)", "files/s", get, floor=400))
-
-    def _calls(self, fs: Session) -> None:
-        def stat(_: int) -> None:
-            for _ in range(500):
-                fs.stat("/small0/1.bin")
-
-        self.add(row("stat, one by one", "calls/s", self.times(stat, 500)))
-
-        def small(_: int) -> None:
-            for number in range(50):
-                fs.put(self.folder / "small" / f"{number}.bin", f"/single-{number}")
-
-        self.add(row("put 4 KiB, one by one, 2 copies", "files/s", self.times(small, 50)))
+def measure(stage: Stage, sections: Sequence[str]) -> None:
+    measure_limits(stage)
+    with Cluster(stage.folder / "site", ("alice", "bob")) as cluster, cluster.connect() as fs:
+        if "large" in sections:
+            files.large(stage, cluster, fs)
+            files.several(stage, cluster)
+        if {"small", "calls", "others"} & set(sections):
+            files.small(stage, fs)
+        if "small" in sections:
+            files.single(stage, fs)
+        if "calls" in sections:
+            calls.calls(stage, cluster, fs)
+    if "small" in sections:
+        files.undurable(stage, stage.folder / "undurable")
+    if "memory" in sections:
+        memory.memory(stage)
+    if "big" in sections:
+        big.tree(stage)
+        big.check(stage)
+    if "others" in sections:
+        others.rsync(stage)
 
 
-def show(rows: list[Row], console: Console) -> None:
-    table = Table(title="verbose-goggles beside the limits of this machine")
-    for heading in ("work", "median", "min - max", "unit", "ratio", "floor"):
-        table.add_column(heading, justify="left" if heading in ("work", "unit") else "right", overflow="fold")
-    for one in rows:
-        ratio = "" if one.ratio is None else f"{one.ratio:.2f} of {one.limit}"
-        floor = "" if one.floor is None else f"{one.floor:g} {'ok' if one.good else 'MISSED'}"
-        table.add_row(one.work, f"{one.median:.4g}", f"{one.least:.4g} - {one.most:.4g}", one.unit, ratio, floor)
-    console.print(table)
+def machine() -> dict[str, object]:
+    """What the figures depend on."""
+    return {
+        "when": time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "openssl": ssl.OPENSSL_VERSION,
+        "kernel": platform.release(),
+        "load": os.getloadavg()[0],
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer runs, smaller files: under a minute")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, help="these sections alone")
+    parser.add_argument("--folder", type=Path, default=Path(), help="where to work (default: here)")
     parser.add_argument(
         "--json", type=Path, default=Path("bench/last.json"), help="where the figures go (default: %(default)s)"
     )
     options = parser.parse_args(argv)
-    folder = Path(tempfile.mkdtemp(prefix="bench-", dir="."))
+    console, about = Console(), machine()
+    sections = options.only or [each for each in SECTIONS if not (options.quick and each in ("big", "others"))]
+    folder = Path(tempfile.mkdtemp(prefix="bench-", dir=options.folder)).resolve()
+    runs, size = (2, 128 * MIB) if options.quick else (5, 1024 * MIB)
+    stage = Stage(folder, runs, size, options.quick, console)
     try:
-        bench = Bench(folder.resolve(), 2 if options.quick else 5, (128 if options.quick else 1024) * MIB)
-        rows = bench.run()
+        measure(stage, sections)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    show(rows, bench.console)
-    options.json.write_text(json.dumps([asdict(one) for one in rows], indent=1) + "\n")
-    return 0 if all(one.good for one in rows) else 1
+    show(stage.rows, console)
+    found = {"machine": about, "rows": [one.to_json() for one in stage.rows]}
+    options.json.write_text(json.dumps(found, indent=1) + "\n")
+    return 0 if all(one.verdict != "MISSED" for one in stage.rows) else 1
 
 
 if __name__ == "__main__":

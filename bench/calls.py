@@ -1,0 +1,35 @@
+"""Calls to the nameserver alone: looking and making directories."""
+
+from __future__ import annotations
+
+from rows import row
+from stage import Stage, make_directories, together
+
+from goggles.client.session import Session
+from goggles.testing.cluster import Cluster
+
+
+def calls(stage: Stage, cluster: Cluster, fs: Session) -> None:
+    trips = stage.limit("round trips of 100 bytes over TLS")
+    one_by_one = stage.rate(lambda n: [fs.stat("/small0/1.bin") for _ in range(500)], 500)
+    stage.add(row("stat of a file, one by one", "calls/s", one_by_one, (0.25, 0.4), trips))
+    paths = [f"/small0/{number}.bin" for number in range(2_000)]
+    many = stage.rate(lambda n: fs.stat_many(paths), len(paths))
+    stage.add(row("stat of files, many at once", "files/s", many, (0.8, 1.2), trips))
+    fs.mkdir("/long")
+    fs.mkdirs([f"/long/{number:05}" for number in range(10_000)])
+    long_ls = [1e3 * seconds for seconds in stage.seconds(lambda n: fs.ls("/long"))]
+    stage.add(row("ls of 10,000 directories with details", "ms", long_ls, (120, 50), lower=True))
+    _directories(stage, cluster, fs)
+
+
+def _directories(stage: Stage, cluster: Cluster, fs: Session) -> None:
+    each = 100 if stage.quick else 400
+
+    def run(number: int) -> float:
+        below = [f"/made-{number}-{client}" for client in range(8)]
+        fs.mkdirs([*below])
+        return 8 * each / together(cluster, make_directories, [(path, each) for path in below])
+
+    figures = [run(number) for number in range(stage.runs + 1)][1:]
+    stage.add(row("durable mkdir from 8 clients", "calls/s", figures, (1500, 4000)))

@@ -1,0 +1,99 @@
+"""Large files, many small ones, and one at a time."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from rows import row
+from stage import MIB, Stage, put_one, random_file, small_files, together
+
+from goggles.client.session import Session
+from goggles.testing.cluster import Cluster
+
+FEW = 2_000  # files of 4 KiB
+
+
+def large(stage: Stage, cluster: Cluster, fs: Session) -> None:
+    """One large file in, out, and from storage to storage."""
+    name, tls = f"{stage.size // MIB} MiB", stage.limit("bare TLS 1.3, two processes")
+    source, amount = random_file(stage.folder / "large", stage.size), stage.size / 1e6
+    fs.mkdir("/one")
+    fs.setrep("/one", 1)
+    put_one_copy = stage.rate(lambda n: fs.put(source, "/one/large"), amount)
+    stage.add(row(f"put {name}, 1 durable copy", "MB/s", put_one_copy, (0.35, 0.5), tls))
+    repair = stage.rate(lambda n: _repair(fs, cluster, n), amount, runs=min(stage.runs, 5))
+    stage.add(row(f"copy {name} between storages (repair)", "MB/s", repair, (0.4, 0.6), tls))
+    put_two = stage.rate(lambda n: fs.put(source, "/large"), amount)
+    stage.add(row(f"put {name}, 2 durable copies", "MB/s", put_two, (0.2, 0.3), tls))
+    get = stage.rate(lambda n: fs.get("/large", stage.folder / "back", overwrite=True), amount)
+    stage.add(row(f"get {name}, warm, to a local file", "MB/s", get, (0.45, 0.65), tls))
+    for path in ("/large", "/one/large"):
+        fs.rm(path)
+    (stage.folder / "back").unlink()
+    source.unlink()
+
+
+def _repair(fs: Session, cluster: Cluster, number: int) -> None:
+    """One copy more, and away with it again (which takes no time to speak of)."""
+    fs.setrep("/one/large", 2)
+    cluster.wait_whole()
+    fs.setrep("/one/large", 1)
+    cluster.wait_settled()
+
+
+def small(stage: Stage, fs: Session) -> None:
+    """Many small files; each run under new names."""
+    durable = stage.limit("create, fsync, rename, fsync folder")
+    source = small_files(stage.folder / "small", FEW)
+    put = stage.rate(lambda n: fs.put_tree(source, f"/small{n}"), FEW)
+    stage.add(row(f"put -r {FEW} x 4 KiB, 2 durable copies", "files/s", put, (0.15, 0.5), durable))
+    get = stage.rate(lambda n: fs.get_tree("/small0", stage.folder / f"small-{n}"), FEW)
+    stage.add(row("get -r of the same", "files/s", get, (1500, 4200)))
+    for number in range(stage.runs + 1):
+        shutil.rmtree(stage.folder / f"small-{number}")
+
+
+def single(stage: Stage, fs: Session) -> None:
+    """One small file at a time, over a kept connection."""
+    source, target, times = stage.folder / "small" / "1.bin", stage.folder / "single", 50
+
+    def put(run: int) -> None:
+        for number in range(times):
+            fs.put(source, f"/single-{run}-{number}")
+
+    def get(run: int) -> None:
+        for number in range(times):
+            fs.get(f"/single-0-{number}", target, overwrite=True)
+
+    put_ms = [1e3 * seconds / times for seconds in stage.seconds(put)]
+    stage.add(row("put 4 KiB, 2 durable copies", "ms", put_ms, (12, 6), lower=True))
+    get_ms = [1e3 * seconds / times for seconds in stage.seconds(get)]
+    stage.add(row("get 4 KiB", "ms", get_ms, (3, 1.5), lower=True))
+
+
+def several(stage: Stage, cluster: Cluster) -> None:
+    """Eight clients at once, each with a file of its own."""
+    size = (8 if stage.quick else 32) * MIB
+    sources = [random_file(stage.folder / f"of-{n}", size) for n in range(8)]
+    single_rate = next(one for one in stage.rows if one.work.startswith("put") and "2 durable" in one.work)
+
+    def run(number: int) -> float:
+        arguments = [(str(source), f"/several-{number}-{n}") for n, source in enumerate(sources)]
+        return 8 * size / 1e6 / together(cluster, put_one, arguments)
+
+    figures = [run(number) for number in range(stage.runs + 1)][1:]
+    stage.add(row(f"8 clients put {size // MIB} MiB each, 2 copies", "MB/s", figures, (0.8, 1.0), single_rate))
+    for source in sources:
+        source.unlink()
+
+
+def undurable(stage: Stage, folder: Path) -> None:
+    """The small files again, on a site that answers before they are on disk."""
+    flags = ["--durability", "os"]
+    with (
+        Cluster(folder, ("alice", "bob"), nameserver_flags=flags, storage_flags=flags) as cluster,
+        cluster.connect() as fs,
+    ):
+        put = stage.rate(lambda n: fs.put_tree(stage.folder / "small", f"/small{n}"), FEW)
+        stage.add(row("put -r of the same with --durability os", "files/s", put, (1500, 3600)))

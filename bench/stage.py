@@ -1,0 +1,110 @@
+"""Where the measurements are made: one cluster of real processes, its clients, and how a figure is taken."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rows import Row
+
+from goggles.client.session import Session, connect
+from goggles.roles import Role
+from goggles.testing.cluster import Cluster
+
+MIB = 1 << 20
+
+
+@dataclass
+class Stage:
+    """`runs`: how often each thing is done; `size`: bytes of the large file; `quick`: less of everything."""
+
+    folder: Path
+    runs: int
+    size: int
+    quick: bool
+    console: Console
+    rows: list[Row] = field(default_factory=list)
+
+    def add(self, found: Row) -> Row:
+        self.rows.append(found)
+        ratio = f", {found.value:.2f} of {found.limit}" if found.against else ""
+        self.console.print(f"  {found.work}: {found.median:.4g} {found.unit}{ratio} {found.verdict}", highlight=False)
+        return found
+
+    def limit(self, name: str) -> Row:
+        """The row of a limit that was measured before."""
+        return next(one for one in self.rows if one.work == name)
+
+    def rate(self, action: Callable[[int], object], amount: float, runs: int = 0) -> list[float]:
+        """`amount` per second in each run; one warm-up first."""
+        return [amount / seconds for seconds in self.seconds(action, runs)]
+
+    def seconds(self, action: Callable[[int], object], runs: int = 0) -> list[float]:
+        figures = []
+        for number in range((runs or self.runs) + 1):
+            began = time.perf_counter()
+            action(number)
+            figures.append(time.perf_counter() - began)
+        return figures[1:]
+
+
+def random_file(path: Path, size: int) -> Path:
+    block = os.urandom(MIB)
+    with open(path, "wb") as file:
+        for _ in range(size // MIB):
+            file.write(block)
+        file.write(block[: size % MIB])
+    return path
+
+
+def small_files(folder: Path, count: int, size: int = 4096) -> Path:
+    folder.mkdir()
+    for number in range(count):
+        (folder / f"{number}.bin").write_bytes(os.urandom(size))
+    return folder
+
+
+# --- several clients, each a process of its own ----------------------------------------------
+
+Work = Callable[..., None]
+
+
+def _client(place: tuple[int, str, str, str], work: Work, arguments: tuple[Any, ...], gate: Any, done: Any) -> None:
+    port, ca, certificate, key = place
+    with connect("localhost", port, ca_cert=ca, certfile=certificate, keyfile=key) as fs:
+        fs.check()
+        gate.wait()
+        work(fs, *arguments)
+        done.put(time.monotonic())
+
+
+def together(cluster: Cluster, work: Work, arguments: list[tuple[Any, ...]]) -> float:
+    """Seconds from when all clients may begin until the last has ended."""
+    processes = multiprocessing.get_context("spawn")
+    certificate, key = cluster.certificates.files("admin", Role.ADMIN)
+    place = (cluster.port, str(cluster.certificates.ca), str(certificate), str(key))
+    gate, done = processes.Barrier(len(arguments) + 1), processes.Queue()
+    clients = [processes.Process(target=_client, args=(place, work, each, gate, done)) for each in arguments]
+    for client in clients:
+        client.start()
+    gate.wait()
+    began = time.monotonic()
+    ended = max(done.get(timeout=300) for _ in clients)
+    for client in clients:
+        client.join()
+    return float(ended - began)
+
+
+def put_one(fs: Session, local: str, path: str) -> None:
+    fs.put(Path(local), path)
+
+
+def make_directories(fs: Session, below: str, count: int) -> None:
+    for number in range(count):
+        fs.mkdir(f"{below}/{number}")
