@@ -9,7 +9,6 @@ from collections.abc import Generator, Iterator
 from contextlib import nullcontext
 
 import pytest
-from hypothesis import settings
 
 from goggles.testing.network import Network
 from goggles.testing.postgres import running

@@ -9,6 +9,7 @@ carries as `facts` says for machines what its message says for people: it stands
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import logging.handlers
@@ -149,7 +150,13 @@ def _lost(record: logging.LogRecord) -> None:
 
 
 def _time(record: logging.LogRecord) -> str:
-    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second, rest = divmod(record.created, 1)
+    return f"{_second(int(second))}.{int(rest * 1000):03}Z"
+
+
+@functools.lru_cache(maxsize=4)
+def _second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str:

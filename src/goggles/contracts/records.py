@@ -17,15 +17,25 @@ FILE = "FILE"
 DIRECTORY = "DIRECTORY"
 
 
+_NAMES: dict[Any, dict[str, None]] = {}
+
+
+def _names(record: Any) -> dict[str, None]:
+    """The keys of a record, in their order; looked up once for each kind."""
+    if record not in _NAMES:
+        _NAMES[record] = dict.fromkeys(field.name for field in fields(record))
+    return _NAMES[record]
+
+
 class Record:
     """A frozen dataclass that crosses the wire as pairs.  Unknown keys from a newer peer are ignored."""
 
     def to_wire(self) -> Pairs:
-        return tuple((f.name, getattr(self, f.name)) for f in fields(self))  # type: ignore[arg-type]
+        return tuple([(name, getattr(self, name)) for name in _names(type(self))])
 
     @classmethod
     def from_wire(cls, pairs: Pairs) -> Self:
-        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+        known = _names(cls)
         return cls(**{key: value for key, value in pairs if key in known})
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from goggles.contracts.records import Value
@@ -20,6 +21,7 @@ from goggles.wire.dial import Address, Dialer, Peer
 
 log = logging.getLogger(__name__)
 BATCH = 256
+TOGETHER = 0.004  # seconds from one call to the next: what comes meanwhile goes together
 PATIENCE = 120.0  # seconds for a batch; a storage that needs longer is taken for lost
 
 Lost = Callable[[str, str], None]
@@ -58,7 +60,9 @@ class Courier:
             while not outbox.closed:
                 first, batch = outbox.take(BATCH, 1.0)
                 if batch:
+                    began = time.monotonic()
                     self._carry(node, peer, outbox, first, batch)
+                    time.sleep(max(0.0, TOGETHER - (time.monotonic() - began)))
         except GogglesError as error:
             self._lost(outbox.session, f"orders can not be carried to it: {error.message}")
         except Exception:

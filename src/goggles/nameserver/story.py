@@ -11,18 +11,22 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from goggles.clock import Clock, SystemClock
 from goggles.nameserver.entry import Entry
 
 log = logging.getLogger("goggles.story")
 MAX_WAITING = 20_000
-PAUSE = 0.2  # seconds
+PAUSE = 0.2  # seconds to let a log that is too slow catch up
+TOGETHER = 0.02  # seconds for more lines to come, so that the thread does not wake for each
+Line = tuple[float, str, str, dict[str, object]]  # when, event, message, facts
 
 
 class Story:
     """Lines that wait to be written; `start`, then `stop`."""
 
-    def __init__(self) -> None:
-        self._waiting: deque[logging.LogRecord] = deque()
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._waiting: deque[Line] = deque()
         self._left_out = 0
         self._owing = False
         self._stirred = threading.Event()
@@ -36,10 +40,9 @@ class Story:
         if len(self._waiting) >= MAX_WAITING:
             self._left_out += 1
             return
-        args = tuple(facts.values())[: message.count("%")]
-        extra = {"facts": {"event": event, **facts}}
-        self._waiting.append(log.makeRecord(log.name, logging.INFO, __file__, 0, message, args, None, extra=extra))
-        self._stirred.set()
+        self._waiting.append((self._clock.now(), event, message, facts))
+        if not self._stirred.is_set():
+            self._stirred.set()
 
     # --- what there is to tell -------------------------------------------------------------
 
@@ -85,19 +88,25 @@ class Story:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._stirred.wait()
+            self._stopping.wait(PAUSE if self._left_out else TOGETHER)
             self._stirred.clear()
             self._write()
-            self._stopping.wait(PAUSE if self._left_out else 0.0)
         self._write()
 
     def _write(self) -> None:
         while self._waiting:
-            record = self._waiting.popleft()
-            record.threadName = self._thread.name
-            log.handle(record)
+            log.handle(_record(*self._waiting.popleft(), self._thread.name))
         if self._left_out:
             count, self._left_out = self._left_out, 0
             log.warning("%d lines of this story were left out: more happened than could be written", count)
+
+
+def _record(created: float, event: str, message: str, facts: dict[str, object], thread: str) -> logging.LogRecord:
+    args = tuple(facts.values())[: message.count("%")]
+    record = logging.LogRecord(log.name, logging.INFO, __file__, 0, message, args, None)
+    record.created, record.threadName = created, thread
+    record.facts = {"event": event, **facts}
+    return record
 
 
 def _names(nodes: list[str]) -> str:
