@@ -29,8 +29,8 @@ from goggles.client.ranges import RangeReader
 from goggles.client.receiving import Target, fetch, may_write, stream
 from goggles.client.retrying import ChainFailed, Meter, patience_with, wait
 from goggles.client.sending import Sent, Source, send, why_not
-from goggles.client.trees import is_error
 from goggles.contracts.data import Committed, ReadTicket, WriteTicket
+from goggles.contracts.packed import entries_of, unpack
 from goggles.contracts.records import DirInfo, Entry, FileInfo, SiteInfo, StorageInfo, entry_from_wire
 from goggles.errors import (
     AlreadyExists,
@@ -46,7 +46,6 @@ from goggles.errors import (
 )
 from goggles.paths import DfsPath, join, parse
 from goggles.pki.context import Contexts, PkiFiles
-from goggles.wire import faults
 from goggles.wire.dial import Address, Dialer
 from goggles.wire.links import Links
 
@@ -119,7 +118,7 @@ class Session(Administering):
 
     def scan(self, path: str, after: str = "", limit: int = PAGE) -> list[Entry]:
         """A page of `ls`: up to `limit` entries whose names come after `after`."""
-        return [entry_from_wire(item) for item in self._calls("scan", parse(path), after, limit)]
+        return entries_of(unpack(self._calls("scan", parse(path), after, limit, True)))
 
     def _pages(self, path: str) -> Iterator[list[Entry]]:
         after = ""
@@ -135,10 +134,10 @@ class Session(Administering):
 
     def stat_many(self, paths: Sequence[str]) -> list[Entry | GogglesError]:
         """`stat` for each path, in few calls; what can not be looked up is an error in its place."""
-        answers: list[Any] = []
+        answers: list[Entry | GogglesError] = []
         for start in range(0, len(paths), PAGE):
-            answers += self._calls("stat_many", tuple(parse(path) for path in paths[start : start + PAGE]))
-        return [faults.from_tuple(*answer) if is_error(answer) else entry_from_wire(answer) for answer in answers]
+            answers += unpack(self._calls("stat_many", tuple(map(parse, paths[start : start + PAGE])), True))
+        return answers
 
     def exists(self, path: str) -> bool:
         return bool(self._calls("isdir", parse(path)) or self._calls("isfile", parse(path)))

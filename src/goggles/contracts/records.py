@@ -20,7 +20,7 @@ DIRECTORY = "DIRECTORY"
 _NAMES: dict[Any, dict[str, None]] = {}
 
 
-def _names(record: Any) -> dict[str, None]:
+def keys_of(record: Any) -> dict[str, None]:
     """The keys of a record, in their order; looked up once for each kind."""
     if record not in _NAMES:
         _NAMES[record] = dict.fromkeys(field.name for field in fields(record))
@@ -31,11 +31,11 @@ class Record:
     """A frozen dataclass that crosses the wire as pairs.  Unknown keys from a newer peer are ignored."""
 
     def to_wire(self) -> Pairs:
-        return tuple([(name, getattr(self, name)) for name in _names(type(self))])
+        return tuple([(name, getattr(self, name)) for name in keys_of(type(self))])
 
     @classmethod
     def from_wire(cls, pairs: Pairs) -> Self:
-        known = _names(cls)
+        known = keys_of(cls)
         return cls(**{key: value for key, value in pairs if key in known})
 
 

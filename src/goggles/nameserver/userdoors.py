@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from goggles import version
 from goggles.contracts.data import Committed
+from goggles.contracts.packed import pack
 from goggles.contracts.records import Pairs, Value
 from goggles.errors import BadRequest, LimitExceeded
 from goggles.nameserver.doors import Doors, Owners, bounded, each, item_answer, pair, request_id, triple
@@ -71,19 +72,23 @@ class UserDoors(Doors):
             after = page[-1].path.rpartition("/")[2]
 
     @exposed(*USERS, level=Level.READONLY)
-    def scan(self, path: str, after: str, limit: int) -> tuple[Pairs, ...]:
-        """A page of `ls`: up to `limit` entries whose names come after `after` in byte order."""
-        return tuple(entry.to_wire() for entry in self._names.listing(path, after, limit))
+    def scan(self, path: str, after: str, limit: int, packed: bool = False) -> Value:
+        """A page of `ls`: up to `limit` entries whose names come after `after` in byte order.
+
+        `packed`: as bytes, which is much faster (`goggles.contracts.packed`)."""
+        found = self._names.listing(path, after, limit)
+        return pack(found) if packed else tuple(entry.to_wire() for entry in found)
 
     @exposed(*USERS, level=Level.READONLY)
     def stat(self, path: str) -> Pairs:
         return self._names.stat(path).to_wire()
 
     @exposed(*USERS, level=Level.READONLY)
-    def stat_many(self, paths: tuple[str, ...]) -> tuple[Value, ...]:
-        """For each path its record, or (code, message, hint)."""
+    def stat_many(self, paths: tuple[str, ...], packed: bool = False) -> Value:
+        """For each path its record, or (code, message, hint); `packed` as with `scan`."""
         bounded(paths)
-        return tuple(item_answer(answer) for answer in self._names.stat_many(paths))
+        found = self._names.stat_many(paths)
+        return pack(found) if packed else tuple(item_answer(answer) for answer in found)
 
     @exposed(*USERS, level=Level.READONLY)
     def isdir(self, path: str) -> bool:
