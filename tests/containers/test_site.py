@@ -129,6 +129,7 @@ def test_put_and_get_through_the_clients_container(whole: Composition):
     shown = whole("run", "--rm", "-T", "client", *(word for one in commands for word in ("-c", one))).stdout
     assert "one.bin" in shown
     assert (whole.local / "back-one.bin").read_bytes() == data
+    assert (whole.local / "back-one.bin").stat().st_mode & 0o777 == 0o644, "the umask of the key holds for files too"
     if os.geteuid() == 0:
         assert (whole.local / "back-one.bin").stat().st_uid == SOMEBODY
     assert "one.bin" in whole.vg("ls -l /t").stdout

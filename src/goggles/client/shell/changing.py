@@ -6,8 +6,9 @@ from argparse import Namespace
 
 from goggles.client.shell.base import Base
 from goggles.client.shell.grammar import REMOTE, STORAGE, Argument, flag, takes
+from goggles.client.shell.render import counted
 from goggles.contracts.records import FileInfo
-from goggles.errors import BadRequest, Conflict, IsADirectory, NotADirectory, NotEmpty
+from goggles.errors import BadRequest, Conflict, IsADirectory, NotADirectory, NotEmpty, NotFound
 from goggles.paths import DfsPath, split
 
 
@@ -19,7 +20,10 @@ class Changing(Base):
         """Make directories."""
 
         def make(path: DfsPath) -> None:
-            self.session.mkdir(path, parents=options.p, exist_ok=options.p)
+            try:
+                self.session.mkdir(path, parents=options.p, exist_ok=options.p)
+            except NotFound as error:
+                raise NotFound(error.message, "mkdir -p makes the directories above too") from error
             self.show(options, {"path": path, "done": "made"}, "")
 
         self.each([self.path(word) for word in options.path], make)
@@ -39,7 +43,8 @@ class Changing(Base):
             self.session.rmdir(path, recursive=recursive)
         except NotEmpty:
             files, directories, _ = self.session.tree_size(path)
-            question = f"{path} has {files} files and {directories} directories in it; remove all?"
+            inside = f"{counted(files, 'file')} and {counted(directories, 'directory', 'directories')}"
+            question = f"{path} has {inside} in it; remove all?"
             if not self.ask(question, "rmdir -r does not ask"):
                 return False
             self.session.rmdir(path, recursive=True)
@@ -126,7 +131,8 @@ class Changing(Base):
             raise BadRequest(f"{options.copies} is not a number of copies", "setrep 3 /path")
         for path in self.paths(options.path):
             changed = self.session.setrep(path, int(options.copies))
-            self.show(options, {"path": path, "files": changed}, f"{path}: {options.copies} copies, {changed} files")
+            text = f"{path}: {counted(int(options.copies), 'copy', 'copies')} of {counted(changed, 'file')}"
+            self.show(options, {"path": path, "files": changed}, text)
 
     @takes(Argument("name", STORAGE))
     def do_accept(self, options: Namespace) -> None:
