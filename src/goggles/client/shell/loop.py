@@ -147,7 +147,8 @@ class Shell(Looking, Changing, Moving, Operating):
             hint = f"did you mean {near[0]}? help lists all" if near else "help lists them"
             raise BadRequest(f"there is no command {words.safe(name)}", hint)
         if grammar.asks_for_help(rest):
-            name, grammar, rest = "help", self.commands["help"], [words.Word(name)]
+            self._dispatch(f"help {name}")
+            return
         getattr(self, f"do_{name}")(grammar.parse(rest))
 
     def _local_command(self, text: str) -> None:
