@@ -137,7 +137,7 @@ def test_put_and_get_through_the_clients_container(whole: Composition):
 
 def test_make_run_client_opens_the_shell_and_finds_the_network_by_itself(whole: Composition):
     give(whole, "lies-here.txt", 10)
-    command = ["run_client", f"COMPOSE=docker-compose -p {whole.project}"]
+    command = ["run_client", whole.for_make]
     shell = pexpect.spawn("make", command, cwd=str(HOME), env=whole.environment, encoding="utf-8", timeout=60)
     try:
         shell.expect("/ *>|goggles")

@@ -126,7 +126,9 @@ class Changing(Base):
 
     @takes(Argument("copies"), Argument("path", REMOTE, "+"))
     def do_setrep(self, options: Namespace) -> None:
-        """Set the number of copies of files, or of a directory with all that is in it and will be."""
+        """Set the number of copies of files, or of a directory with all that is in it and will be: setrep 3 /docs
+
+        The copies are made, or removed, a moment later; ls -l shows how many there are."""
         if not str(options.copies).isdecimal():
             raise BadRequest(f"{options.copies} is not a number of copies", "setrep 3 /path")
         for path in self.paths(options.path):
@@ -136,19 +138,25 @@ class Changing(Base):
 
     @takes(Argument("name", STORAGE))
     def do_accept(self, options: Namespace) -> None:
-        """Let a storage out of safe mode: the tree is right, what it does not know goes to quarantine there."""
+        """Let a storage out of safe mode: the tree is right, what it does not know goes to quarantine there.
+
+        For administrators.  du says why the storage is held; where the tree lost files, restoretree is the way."""
         self.session.accept(options.name)
         self._told(options, "accepted", f"{options.name} checks itself again; see du")
 
     @takes(Argument("name", STORAGE))
     def do_restoretree(self, options: Namespace) -> None:
-        """Let a storage out of safe mode: the storage is right, what the tree does not know is taken into it."""
+        """Let a storage out of safe mode: the storage is right, what the tree does not know is taken into it.
+
+        For administrators.  du says why the storage is held; where the tree is what it should be, accept is the way."""
         self.session.restoretree(options.name)
         self._told(options, "restored", f"{options.name} checks itself again, and its files come into the tree; see du")
 
     @takes(Argument("name", STORAGE), flag("--off", help="use it again"))
     def do_drain(self, options: Namespace) -> None:
-        """Empty a storage for retirement: its files are copied elsewhere, then removed there."""
+        """Empty a storage for retirement: its files are copied elsewhere, then removed there.
+
+        For administrators.  When du shows no files on it any more, it can be stopped for good."""
         self.session.drain(options.name, not options.off)
         done, text = ("in use", "in use again") if options.off else ("draining", "being emptied; see du")
         self._told(options, done, f"{options.name} is {text}")

@@ -34,7 +34,9 @@ class Looking(Base):
         EXACT,
     )
     def do_ls(self, options: Namespace) -> None:
-        """List a directory: type, size, name, and the storages that hold each file."""
+        """List a directory: type, size, name, and the storages that hold each file.
+
+        copies: how many there are, of how many are wanted.  gen: 1, and one more each time the file is replaced."""
         paths = self.paths(options.path) or [self.cwd]
         entries: list[Entry] = []
         for path in paths:
@@ -123,7 +125,7 @@ class Looking(Base):
 
     @takes(EXACT, flag("-h", help="sizes for people (as without it)"))
     def do_df(self, options: Namespace) -> None:
-        """Free room, in short."""
+        """Free room of the active storages together, in short."""
         _, storages = self.session.du()
         free, capacity = sum(s.free for s in storages if s.state == "active"), sum(s.capacity for s in storages)
         text = f"{render.size(free, options.bytes)} free of {render.size(capacity, options.bytes)}"
@@ -141,7 +143,9 @@ class Looking(Base):
 
     @takes(Argument("path", REMOTE, "+"))
     def do_verify(self, options: Namespace) -> None:
-        """Have every storage that holds a file read it again and compare."""
+        """Have every storage that holds a file read it again and compare.
+
+        A copy that is bad is moved to quarantine there, and made again from a good one."""
         for path in self.paths(options.path):
             verdicts = self.session.verify(path)
             text = "\n".join(f"{safe(path)} on {name}: {safe(verdict)}" for name, verdict in verdicts)
