@@ -16,7 +16,7 @@ import pytest
 from goggles.client.shell.grammar import grammars
 from goggles.client.shell.loop import Shell
 from goggles.roles import Role
-from goggles.testing.cluster import SOURCE, Cluster, wait_until
+from goggles.testing.cluster import SOURCE, Cluster, free_port, wait_until
 
 
 class Program:
@@ -275,6 +275,15 @@ def test_what_means_something_else_is_not_taken_for_help(vg: Program) -> None:
 def test_the_list_of_commands_has_what_people_type(vg: Program) -> None:
     listed = [line.split()[0] for line in vg("help")[1].splitlines()]
     assert "put" in listed and "EOF" not in listed
+
+
+def test_whoever_waits_for_a_nameserver_is_told_so_at_once(vg: Program) -> None:
+    port = free_port()
+    code, _, err = vg("ls /", flags=("--ns_port", str(port), "--timeout", "2"))
+    assert code == 1
+    waiting, end = err.strip().splitlines()
+    assert waiting == f"waiting for the nameserver at localhost:{port} ..."
+    assert "nobody answers" in end
 
 
 def test_a_closed_pipe_ends_quietly(vg: Program) -> None:
