@@ -308,7 +308,8 @@ def _demand(cls: type[Settings], known: Mapping[str, Any], wanted: list[Option])
     for option in wanted:
         if option.name not in known:
             looked = f"; {option.found.replace('NAME', cls.peers(known)[0])} is not there" if option.found else ""
-            raise SettingsError(f"{option.name} is missing{looked}", f"give {option.places}")
+            made = "make certs, or vg-certs, makes certificates; or " if option.found else ""
+            raise SettingsError(f"{option.name} is missing{looked}", f"{made}give {option.places}")
 
 
 def _value(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 HOME = Path(__file__).resolve().parents[2]
+COMPOSE = os.environ.get("GOGGLES_COMPOSE", "docker-compose")  # or "docker compose"
 SOMEBODY = 12_345  # a user who owns a local folder, and is neither root nor the one of the image
 
 
@@ -19,14 +21,15 @@ class Composition:
 
     def __init__(self, file: str, project: str, environment: dict[str, str], local: Path) -> None:
         self.local = local
-        self._head = ["docker-compose", "-f", str(HOME / file), "-p", project]
+        self._head = [*shlex.split(COMPOSE), "-f", str(HOME / file), "-p", project]
         self.project = project
+        self.for_make = f"COMPOSE={COMPOSE} -p {project}"
         mine = {"GOGGLES_IMAGE": "verbose-goggles:test", "POSTGRES_IMAGE": "goggles-postgres:test"}
         mine |= {"LOCAL": str(local), "CLIENT_UID": str(SOMEBODY), "CLIENT_GID": str(SOMEBODY)}
         self.environment = os.environ | environment | mine
 
     def __call__(self, *words: str, check: bool = True, timeout: float = 300.0) -> subprocess.CompletedProcess[str]:
-        """A command of docker-compose."""
+        """A command of compose."""
         return self._run([*self._head, *words], check, timeout)
 
     def docker(self, *words: str, check: bool = True) -> str:

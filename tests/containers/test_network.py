@@ -131,7 +131,7 @@ def test_setting_up_twice_changes_nothing(network: Composition):
 
 def test_make_runs_the_demo_as_the_page_says(network: Composition):
     """`make librarians-demo`, on the network that runs."""
-    command = ["make", "librarians-demo", f"COMPOSE=docker-compose -p {network.project}"]
+    command = ["make", "librarians-demo", network.for_make]
     done = subprocess.run(command, cwd=HOME, env=network.environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "destination-b  has all 11" in done.stdout

@@ -16,7 +16,7 @@ import pytest
 from goggles.client.shell.grammar import grammars
 from goggles.client.shell.loop import Shell
 from goggles.roles import Role
-from goggles.testing.cluster import SOURCE, Cluster, wait_until
+from goggles.testing.cluster import SOURCE, Cluster, free_port, wait_until
 
 
 class Program:
@@ -226,6 +226,7 @@ def test_a_script_ends_at_the_first_failure_where_that_is_wanted(vg: Program) ->
         ("put ~nosuchuser/x /", "can not be read"),
         ("du /dir", "unrecognized arguments: /dir"),
         ("lcd nosuch", "not a local directory"),
+        ("mkdir /no/such", "mkdir -p makes the directories above too"),
     ],
 )
 def test_what_goes_wrong_is_said_in_one_line(vg: Program, line: str, said: str) -> None:
@@ -255,6 +256,34 @@ def test_every_command_has_help_and_is_listed(vg: Program) -> None:
     assert code == 0
     seeds = "usage help du ls local cd pwd mkdir rmdir get put rm EOF"
     assert all(name in out for name in (*commands, *seeds.split()))
+
+
+@pytest.mark.parametrize("line", ["help drain", "drain --help", "drain -h", "drain alice --help"])
+def test_a_command_asked_for_help_explains_itself_and_does_nothing(vg: Program, line: str) -> None:
+    assert vg(line) == vg("help drain")
+    assert "Empty a storage" in vg(line)[1]
+    assert '"draining"' not in vg("nodes --json")[1]
+
+
+def test_what_means_something_else_is_not_taken_for_help(vg: Program) -> None:
+    code, out, err = vg("du -h", "mkdir -p -- /--help /-h", "ls /")
+    assert (code, err) == (0, "")
+    assert "alice" in out and "--help/" in out and "-h/" in out
+    assert vg("rmdir -- /--help /-h")[0] == 0
+
+
+def test_the_list_of_commands_has_what_people_type(vg: Program) -> None:
+    listed = [line.split()[0] for line in vg("help")[1].splitlines()]
+    assert "put" in listed and "EOF" not in listed
+
+
+def test_whoever_waits_for_a_nameserver_is_told_so_at_once(vg: Program) -> None:
+    port = free_port()
+    code, _, err = vg("ls /", flags=("--ns_port", str(port), "--timeout", "2"))
+    assert code == 1
+    waiting, end = err.strip().splitlines()
+    assert waiting == f"waiting for the nameserver at localhost:{port} ..."
+    assert "nobody answers" in end
 
 
 def test_a_closed_pipe_ends_quietly(vg: Program) -> None:

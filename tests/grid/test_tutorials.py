@@ -34,22 +34,23 @@ def folder(tmp_path: Path) -> Path:
     programs = tmp_path / "venv" / "bin"
     programs.mkdir(parents=True)
     (programs / "activate").write_text(f'export PATH="{Path(sys.executable).parent}:$PATH"\n')
+    (tmp_path / "Makefile").write_text(".PHONY: venv\nvenv: ;\n")
     return tmp_path
 
 
 @pytest.fixture
 def typed(folder: Path) -> Iterator[Callable[[str], str]]:
-    """Type a page; what is shown.  Nothing that was started stays."""
+    """Type pages into one terminal; what is shown.  Nothing that was started stays."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("GOGGLES", "HL_"))}
     shells = []
 
-    def run(page: str) -> str:
+    def run(*pages: str) -> str:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         environment = kept | {"HOME": str(folder)}
         command = ["bash", "-euo", "pipefail"]
         shell = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **pipes)
         shells.append(shell)
-        shown, _ = shell.communicate(blocks(page), timeout=110)
+        shown, _ = shell.communicate("\n".join(map(blocks, pages)), timeout=220)
         assert shell.returncode == 0, shown
         return shown
 
@@ -61,8 +62,10 @@ def typed(folder: Path) -> Iterator[Callable[[str], str]]:
 
 
 @pytest.mark.slow
-def test_two_sites_as_the_tutorial_has_it(folder: Path, typed: Callable[[str], str]) -> None:
-    shown = typed("two-sites.md")
+@pytest.mark.timeout(240)
+def test_the_tutorials_one_after_the_other(folder: Path, typed: Callable[..., str]) -> None:
+    shown = typed("getting-started.md", "two-sites.md")
+    assert shown.count("it works\n") == 3, "once from the tree, and once from each storage"
     assert "connected: source to central" in shown
     rows = [line.split() for line in shown.splitlines() if line.startswith(("source ", "central "))]
     good = sorted((row[0], row[1]) for row in rows if row[2] == "yes" and ":" not in row[1])

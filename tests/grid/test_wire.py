@@ -24,7 +24,7 @@ from goggles.errors import (
 )
 from goggles.pki.context import Contexts, PkiFiles
 from goggles.roles import Level, Role
-from goggles.testing.cluster import Certificates
+from goggles.testing.cluster import Certificates, wait_until
 from goggles.wire.data import Buffer, DataLink, Kind
 from goggles.wire.dial import Address, Dialer
 from goggles.wire.server import Doors, Limits, Server
@@ -217,6 +217,42 @@ def test_a_stranger_is_refused(server, tmp_path):
         if not sock.recv(100):
             raise ConnectionResetError
     assert server.connected() == 0
+
+
+def hand_shake(context: ssl.SSLContext, port: int, name: str) -> None:
+    with (
+        contextlib.suppress(ssl.SSLError, ConnectionError),
+        socket.create_connection(("localhost", port)) as plain,
+        context.wrap_socket(plain, server_hostname=name) as secured,
+    ):
+        secured.settimeout(5)
+        secured.recv(1)
+
+
+@pytest.mark.parametrize(
+    ("case", "said"),
+    [
+        ("another CA", "does not know our CA"),
+        ("another name", "is the name in it"),
+        ("no certificate", "shows no certificate"),
+        ("http", "speaks HTTP, not TLS"),
+        ("noise", "does not speak TLS"),
+    ],
+)
+def test_the_log_says_what_is_wrong_with_a_caller(server, certificates, tmp_path, caplog, case, said):
+    if case in ("http", "noise"):
+        with socket.create_connection(("localhost", server.port)) as plain:
+            plain.sendall(b"GET / HTTP/1.1\r\n\r\n" if case == "http" else b"EHLO there\r\n")
+            plain.settimeout(5)
+            with contextlib.suppress(ConnectionError):
+                plain.recv(100)
+    else:
+        ours = certificates.ca if case != "another CA" else Certificates(tmp_path).ca
+        context = ssl.create_default_context(cafile=ours)
+        if case != "no certificate":
+            context.load_cert_chain(*certificates.files("ann", Role.CLIENT))
+        hand_shake(context, server.port, "elsewhere" if case == "another name" else "localhost")
+    wait_until("it is said", lambda: said in caplog.text, 5)
 
 
 def test_nobody_answers_is_said_so(certificates):

@@ -324,6 +324,12 @@ def test_connections_are_checked(run: Run, environment: dict[str, str], network:
     assert "authenticator is not user:password" in why["old"]
 
 
+def test_where_connections_are_written_is_said(run: Run, tmp_path: Path) -> None:
+    done = run("check-connections", HOME=str(tmp_path / "newcomer"))
+    assert done.returncode == 1
+    assert "~/.hl_client.cfg" in done.stderr and '"authenticator"' in done.stderr
+
+
 def test_a_file_that_others_can_read_is_warned_of(run: Run, environment: dict[str, str]) -> None:
     file = Path(environment["HOME"]) / ".hl_client.cfg"
     assert run(f"get-librarian-list {HERE}").stderr == ""

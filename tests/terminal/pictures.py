@@ -22,7 +22,7 @@ from goggles.roles import Role
 from goggles.testing.cluster import SOURCE, Cluster, wait_until
 
 PICTURES = Path(__file__).resolve().parents[2] / "docs" / "pictures"
-WIDTH, HEIGHT = 100, 30
+WIDTH, HEIGHT = 100, 34
 
 
 class Terminal:

@@ -107,6 +107,12 @@ def home(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["tmux", "-S", str(socket), "kill-server"], capture_output=True, check=False)
 
 
+def test_a_newcomer_is_told_where_help_is(cluster: Cluster, home: Path) -> None:
+    shell = Terminal(cluster, home)
+    assert "help lists the commands" in shell.screen()
+    shell.leave()
+
+
 def test_paths_of_the_tree_are_completed_with_spaces_and_umlauts(cluster: Cluster, home: Path) -> None:
     shell = Terminal(cluster, home)
     shell.type("cat /mi")

@@ -225,6 +225,8 @@ def test_missing_certificates_are_named_with_the_place_looked_at():
     assert "--certfile" in error.message
     flags = {key: text for key, text in STORAGE.items() if key != "certfile"}
     assert "certs/alice/alice.crt is not there" in refused(StorageSettings, flags).message
+    assert "make certs" in refused(StorageSettings, flags).hint
+    assert "make certs" not in refused(StorageSettings, {}).hint  # the name, which nothing can make
 
 
 def test_a_storage_keeps_its_files_in_a_folder_of_its_name():

@@ -48,6 +48,10 @@ Every setting can also be given as an environment variable (GOGGLES_ and its nam
 settings file (TOML, or JSON by its suffix; --settings or {FILE_VARIABLE}).  A flag is stronger than the environment,
 the environment stronger than the file.  Dashes may be written for underscores.
 """
+COMMANDS_EPILOG = """\
+vg -c help lists the commands of the shell, vg -c "help put" explains one.  Exit codes: 0 all went well; 1 a command
+failed; 2 the flags, settings or certificates are wrong; 130 interrupted.
+"""
 
 
 @overload
@@ -86,7 +90,7 @@ def parser(cls: type[Settings]) -> argparse.ArgumentParser:
     made = parsing.parser(
         cls.prog,
         description=DESCRIPTIONS[cls.program],
-        epilog=EPILOG,
+        epilog=COMMANDS_EPILOG + EPILOG if cls is ClientSettings else EPILOG,
         argument_default=argparse.SUPPRESS,
     )
     made.files = {option.name for option in options(cls) if option.kind is PATH}

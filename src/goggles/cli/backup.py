@@ -22,7 +22,11 @@ CONNECTION = ("ns_hostname", "ns_port", "ca_cert", "certfile", "keyfile", "timeo
 
 def add(tools: Any) -> None:
     """Declare the tool beside the others."""
-    made = tools.add_parser("backup", help="dump the database of a site, also while it runs")
+    made = tools.add_parser(
+        "backup",
+        help="dump the database of a site, also while it runs",
+        description="Dump the database of a site, also while it runs, and print where the dump is.",
+    )
     made.add_argument("--database", required=True, help="file name or URL, as the nameserver has it")
     made.add_argument("--to", type=Path, metavar="FOLDER", help="folder for the dump (default: the current one)")
     made.add_argument(

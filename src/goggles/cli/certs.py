@@ -43,18 +43,18 @@ def _parser() -> argparse.ArgumentParser:
     parser = parsing.parser("vg-certs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("certs"), help="where everything is (default: %(default)s)")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
-    ca = actions.add_parser("ca", help="make the certificate authority")
+    ca = _action(actions, "ca", "make the certificate authority")
     ca.add_argument("--site", default="goggles", help="name of the trust domain (default: %(default)s)")
     ca.set_defaults(action=_ca)
-    peer = actions.add_parser("peer", help="issue a key and a certificate")
+    peer = _action(actions, "peer", "issue a key and a certificate")
     peer.add_argument("--role", default="storage", help=", ".join(Role) + " (default: %(default)s)")
     peer.add_argument("--hosts", default="", help="host names and IP addresses, with commas (default: NAME,localhost)")
     peer.set_defaults(action=_peer)
-    renew = actions.add_parser("renew", help="a new certificate for the same key")
+    renew = _action(actions, "renew", "a new certificate for the same key")
     renew.set_defaults(action=_renew)
-    revoke = actions.add_parser("revoke", help="let nobody in with it any more")
+    revoke = _action(actions, "revoke", "let nobody in with it any more")
     revoke.set_defaults(action=_revoke)
-    show = actions.add_parser("show", help="what a certificate says")
+    show = _action(actions, "show", "what a certificate says")
     show.set_defaults(action=_show)
     for one in (peer, renew, revoke, show):
         one.add_argument("name", help="the peer, as in certs/NAME/NAME.crt")
@@ -64,8 +64,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _action(actions: argparse._SubParsersAction[parsing.Parser], name: str, does: str) -> parsing.Parser:
+    return actions.add_parser(name, help=does, description=f"{does.capitalize()}.")
+
+
 def _add_check(actions: argparse._SubParsersAction[parsing.Parser]) -> None:
-    check = actions.add_parser("check", help="say why a handshake with a peer would fail")
+    check = _action(actions, "check", "say why a handshake with a peer would fail")
     check.add_argument("name", nargs="?", default="", help="the peer, as in certs/NAME/NAME.crt")
     check.add_argument("--cert", type=Path, help="its certificate, where it is elsewhere; with --connect: ours")
     check.add_argument("--key", type=Path, help="its key; with --connect: ours")

@@ -35,8 +35,8 @@ def open_session(settings: ClientSettings) -> Session:
     """A session as these settings say."""
     contexts = Contexts(PkiFiles(settings.ca_cert, settings.certfile, settings.keyfile))
     session = Session(Dialer(contexts), Address(settings.ns_hostname, settings.ns_port), settings.timeout)
-    session.check()
     session.on_wait(lambda: print(f"waiting for the nameserver at {session.address} ...", file=sys.stderr))
+    session.check()
     return session
 
 

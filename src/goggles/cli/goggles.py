@@ -32,14 +32,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = parsing.parser("goggles", description="Tools for whoever runs a site.")
     tools = parser.add_subparsers(required=True, metavar="TOOL")
-    restore = tools.add_parser("restoretree", help="make a tree.json from the folders of stopped storages")
+    restore = tools.add_parser(
+        "restoretree",
+        help="make a tree.json from the folders of stopped storages",
+        description="Make a tree.json from the folders of stopped storages, where the database is lost and there is no "
+        "backup.  A nameserver that is started on an empty database with --treejson takes it.",
+    )
     restore.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="the --rootpath of a storage")
     restore.add_argument(
         "--treejson", type=Path, default=Path("tree.json"), help="where to write it (default: %(default)s)"
     )
     restore.add_argument("--force", action="store_true", help="overwrite a tree.json that is there")
     restore.set_defaults(tool=_restoretree)
-    check = tools.add_parser("fsck", help="compare the database of a stopped site with the folders of its storages")
+    check = tools.add_parser(
+        "fsck",
+        help="compare the database of a stopped site with the folders of its storages",
+        description="Compare the database of a stopped site with the folders of its storages, byte for byte, and print "
+        "each disagreement.  Nothing is changed.  The exit code is 0 only if they agree.",
+    )
     check.add_argument("folders", nargs="+", metavar="NAME=FOLDER", help="a storage's name and its --rootpath")
     check.add_argument("--database", required=True, help="file name or URL")
     check.set_defaults(tool=_fsck)

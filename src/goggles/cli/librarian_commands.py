@@ -21,7 +21,7 @@ from rich.text import Text
 from goggles.cli.librarian_grammar import Reply, command, on_all, on_or_off, option, switch
 from goggles.client.librarian.admin import AdminClient
 from goggles.client.librarian.answers import moment
-from goggles.client.librarian.connections import Connections
+from goggles.client.librarian.connections import EXAMPLE, USUAL, Connections
 from goggles.client.shell import render
 from goggles.client.shell.operating import under_way
 from goggles.client.shell.words import safe
@@ -182,7 +182,7 @@ def check_connections(connections: Connections, _: Namespace) -> Reply:
     bad = [row["connection"] for row in rows if not row["available"]]
     columns = {"connection": "connection", "address": "address", "available": "available", "name": "librarian"}
     if not rows:
-        return Reply([], "", 1, "there are no connections")
+        return Reply([], "", 1, f"there are no connections (write them into ~/{USUAL[0]}: {EXAMPLE})")
     why = f"{len(bad)} of {len(rows)} connections can not be used" if bad else ""
     return Reply(rows, grid(rows, **columns, why_not="why not"), 1 if bad else 0, why)
 

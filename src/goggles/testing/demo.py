@@ -208,7 +208,7 @@ class Demo:
         return sum(info.files for info in fs.du()[1])
 
 
-def shell(folder: Path, command: Sequence[str]) -> int:
+def shell(folder: Path, command: Sequence[str], console: Console) -> int:
     """The cluster, with the interactive shell on it."""
     with Cluster(folder / "site", STORAGES) as cluster:
         certificate, key = cluster.certificates.files("admin", Role.ADMIN)
@@ -222,9 +222,15 @@ def shell(folder: Path, command: Sequence[str]) -> int:
         ]
         flags += ["--certfile", str(certificate), "--keyfile", str(key), *command]
         source = str(Path(__file__).resolve().parents[2])
-        return subprocess.call(
+        runs = f"A nameserver and the storages {', '.join(STORAGES)} run; their files are below {folder / 'site'}."
+        console.print(
+            f"{runs}\nYou are its administrator.  Try: put README.md, ls -l, du", highlight=False, soft_wrap=True
+        )
+        code = subprocess.call(
             [sys.executable, "-m", "goggles.cli.client", *flags], env={**os.environ, "PYTHONPATH": source}
         )
+    console.print("All of it is stopped; make shell opens it again, make clean removes its files.", highlight=False)
+    return code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -237,7 +243,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console()
     folder = options.folder.resolve()
     if options.shell:
-        return shell(folder.parent / "shell", rest)
+        return shell(folder.parent / "shell", rest, console)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     began = time.monotonic()

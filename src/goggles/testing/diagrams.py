@@ -48,7 +48,8 @@ def commands() -> str:
     """The reference of all commands of the shell, as Markdown."""
     lines = ["# Commands of the shell", "", MADE, ""]
     lines += [
-        "`help COMMAND` says the same. Every command takes `--json`; names that start with `-` go after `--`.",
+        "`help COMMAND` and `COMMAND --help` say the same. Every command takes `--json`;",
+        "names that start with `-` go after `--`.",
         "",
     ]
     for name, grammar in sorted(grammars(Shell).items(), key=lambda item: item[0].lower()):

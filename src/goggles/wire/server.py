@@ -28,6 +28,14 @@ from goggles.wire.stream import TlsChannel, TlsStream, cut
 log = logging.getLogger(__name__)
 
 HANDSHAKE = 10.0  # seconds
+# What OpenSSL names, as whoever reads the log can act on it.
+REFUSALS = {
+    "TLSV1_ALERT_UNKNOWN_CA": "it does not know our CA: is its --ca_cert that of another site?",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "it does not take our certificate: is the name in it by which it calls us?",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it shows no certificate",
+    "HTTP_REQUEST": "it speaks HTTP, not TLS",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS",
+}
 STALL = 60.0  # seconds without progress within a message
 MAX_WAITING = 128  # handshakes under way
 MAX_CONNECTIONS = 2_000
@@ -186,7 +194,9 @@ class Server:
             client.identity = self._contexts.identify(secured, visitors)
             client.serial = self._contexts.peer_serial(secured)
         except (OSError, ValueError, CertificateError) as error:
-            log.warning("refused %s in the handshake: %s", client.address, error)
+            meaning = REFUSALS.get(getattr(error, "reason", None) or "", "")
+            text = f"{error} ({meaning})" if meaning else error
+            log.warning("refused %s in the handshake: %s", client.address, text)
             return None
         with self._lock:
             self._waiting.pop(client, None)

@@ -100,3 +100,11 @@ def test_a_storage_is_listed_with_its_address_and_state() -> None:
     info = StorageInfo("alice", ("host", 1), 1 << 30, 2 << 30, "held", 1 << 30, 0, 3, "", 0.0)
     shown = printed(render.storages([info], False), 100)
     assert all(word in shown for word in ("alice", "host:1", "1.0 GiB", "2.0 GiB", "held"))
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(0, "0 directories"), (1, "1 directory"), (2, "2 directories"), (1000, "1000 directories")]
+)
+def test_one_of_a_thing_is_not_many(number: int, said: str):
+    assert render.counted(number, "directory", "directories") == said
+    assert render.counted(number, "file") == said.replace("directory", "file").replace("directories", "files")

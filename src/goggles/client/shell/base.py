@@ -154,7 +154,7 @@ class Base:
         for path, message in summary.failed:
             self.complain(GogglesError(f"{path if path.isprintable() else show(path)}: {message}"))
         rate = render.size(int(summary.bytes / max(summary.seconds, 1e-3)))
-        text = f"{verb} {summary.files} files, {render.size(summary.bytes)}, {rate}/s"
+        text = f"{verb} {render.counted(summary.files, 'file')}, {render.size(summary.bytes)}, {rate}/s"
         data = {"files": summary.files, "directories": summary.directories, "bytes": summary.bytes}
         failed = [{"path": path, "message": message} for path, message in summary.failed]
         self.show(options, {**data, "seconds": summary.seconds, "failed": failed}, text)

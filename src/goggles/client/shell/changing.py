@@ -6,8 +6,9 @@ from argparse import Namespace
 
 from goggles.client.shell.base import Base
 from goggles.client.shell.grammar import REMOTE, STORAGE, Argument, flag, takes
+from goggles.client.shell.render import counted
 from goggles.contracts.records import FileInfo
-from goggles.errors import BadRequest, Conflict, IsADirectory, NotADirectory, NotEmpty
+from goggles.errors import BadRequest, Conflict, IsADirectory, NotADirectory, NotEmpty, NotFound
 from goggles.paths import DfsPath, split
 
 
@@ -19,7 +20,10 @@ class Changing(Base):
         """Make directories."""
 
         def make(path: DfsPath) -> None:
-            self.session.mkdir(path, parents=options.p, exist_ok=options.p)
+            try:
+                self.session.mkdir(path, parents=options.p, exist_ok=options.p)
+            except NotFound as error:
+                raise NotFound(error.message, "mkdir -p makes the directories above too") from error
             self.show(options, {"path": path, "done": "made"}, "")
 
         self.each([self.path(word) for word in options.path], make)
@@ -39,7 +43,8 @@ class Changing(Base):
             self.session.rmdir(path, recursive=recursive)
         except NotEmpty:
             files, directories, _ = self.session.tree_size(path)
-            question = f"{path} has {files} files and {directories} directories in it; remove all?"
+            inside = f"{counted(files, 'file')} and {counted(directories, 'directory', 'directories')}"
+            question = f"{path} has {inside} in it; remove all?"
             if not self.ask(question, "rmdir -r does not ask"):
                 return False
             self.session.rmdir(path, recursive=True)
@@ -121,28 +126,37 @@ class Changing(Base):
 
     @takes(Argument("copies"), Argument("path", REMOTE, "+"))
     def do_setrep(self, options: Namespace) -> None:
-        """Set the number of copies of files, or of a directory with all that is in it and will be."""
+        """Set the number of copies of files, or of a directory with all that is in it and will be: setrep 3 /docs
+
+        The copies are made, or removed, a moment later; ls -l shows how many there are."""
         if not str(options.copies).isdecimal():
             raise BadRequest(f"{options.copies} is not a number of copies", "setrep 3 /path")
         for path in self.paths(options.path):
             changed = self.session.setrep(path, int(options.copies))
-            self.show(options, {"path": path, "files": changed}, f"{path}: {options.copies} copies, {changed} files")
+            text = f"{path}: {counted(int(options.copies), 'copy', 'copies')} of {counted(changed, 'file')}"
+            self.show(options, {"path": path, "files": changed}, text)
 
     @takes(Argument("name", STORAGE))
     def do_accept(self, options: Namespace) -> None:
-        """Let a storage out of safe mode: the tree is right, what it does not know goes to quarantine there."""
+        """Let a storage out of safe mode: the tree is right, what it does not know goes to quarantine there.
+
+        For administrators.  du says why the storage is held; where the tree lost files, restoretree is the way."""
         self.session.accept(options.name)
         self._told(options, "accepted", f"{options.name} checks itself again; see du")
 
     @takes(Argument("name", STORAGE))
     def do_restoretree(self, options: Namespace) -> None:
-        """Let a storage out of safe mode: the storage is right, what the tree does not know is taken into it."""
+        """Let a storage out of safe mode: the storage is right, what the tree does not know is taken into it.
+
+        For administrators.  du says why the storage is held; where the tree is what it should be, accept is the way."""
         self.session.restoretree(options.name)
         self._told(options, "restored", f"{options.name} checks itself again, and its files come into the tree; see du")
 
     @takes(Argument("name", STORAGE), flag("--off", help="use it again"))
     def do_drain(self, options: Namespace) -> None:
-        """Empty a storage for retirement: its files are copied elsewhere, then removed there."""
+        """Empty a storage for retirement: its files are copied elsewhere, then removed there.
+
+        For administrators.  When du shows no files on it any more, it can be stopped for good."""
         self.session.drain(options.name, not options.off)
         done, text = ("in use", "in use again") if options.off else ("draining", "being emptied; see du")
         self._told(options, done, f"{options.name} is {text}")

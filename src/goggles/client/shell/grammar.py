@@ -76,6 +76,11 @@ class Grammar:
         for argument in self.arguments:
             self._parser.add_argument(argument.name, nargs=argument.nargs, help=argument.help)
 
+    def asks_for_help(self, words: list[Word]) -> bool:
+        """Whether --help is among the options, or -h where that means nothing else to this command."""
+        wanted = {"--help", "-h"} - {name for one in self.flags for name in one.names}
+        return any(option in wanted for option in self._sorted(words)[0])
+
     def parse(self, words: list[Word]) -> argparse.Namespace:
         """The words after the command's name, by name; BadRequest where they do not fit."""
         options, arguments = self._sorted(words)

@@ -34,7 +34,9 @@ class Looking(Base):
         EXACT,
     )
     def do_ls(self, options: Namespace) -> None:
-        """List a directory: type, size, name, and the storages that hold each file."""
+        """List a directory: type, size, name, and the storages that hold each file.
+
+        copies: how many there are, of how many are wanted.  gen: 1, and one more each time the file is replaced."""
         paths = self.paths(options.path) or [self.cwd]
         entries: list[Entry] = []
         for path in paths:
@@ -51,7 +53,11 @@ class Looking(Base):
 
     @takes(Argument("path", REMOTE, "+"))
     def do_stat(self, options: Namespace) -> None:
-        """Everything that is known of files and directories."""
+        """Everything that is known of files and directories.
+
+        generation: 1, and one more each time the file is replaced.  storages: who has a copy here.
+        elsewhere: other librarians that have one.  held: here, here and elsewhere, offsite (elsewhere alone), nowhere.
+        uploader and source: who put it, and at which site."""
         entries = [self.session.stat(path) for path in self.paths(options.path)]
         text = "\n\n".join(render.details(entry) for entry in entries)
         self.show(options, [dict(entry.to_wire()) for entry in entries], text)
@@ -103,7 +109,10 @@ class Looking(Base):
 
     @takes(EXACT, flag("-h", help="sizes for people (as without it)"))
     def do_du(self, options: Namespace) -> None:
-        """The storages: name, address, free, capacity, used, state; and the totals of the site."""
+        """The storages: name, address, free, capacity, used, state; and the totals of the site.
+
+        state: active; checking (it compares its folder with the tree); grace (lost a moment ago, its copies count);
+        down; held (in safe mode: it waits for accept or restoretree); draining (its files are copied elsewhere)."""
         site, storages = self.session.du()
         data = {"site": dict(site.to_wire()), "storages": [dict(info.to_wire()) for info in storages]}
         self.show(options, data, render.storages(storages, options.bytes))
@@ -116,15 +125,16 @@ class Looking(Base):
 
     @takes(EXACT, flag("-h", help="sizes for people (as without it)"))
     def do_df(self, options: Namespace) -> None:
-        """Free room, in short."""
+        """Free room of the active storages together, in short."""
         _, storages = self.session.du()
         free, capacity = sum(s.free for s in storages if s.state == "active"), sum(s.capacity for s in storages)
-        text = f"{render.size(free, options.bytes)} free of {render.size(capacity, options.bytes)}, copies not counted"
+        text = f"{render.size(free, options.bytes)} free of {render.size(capacity, options.bytes)}"
+        text += "; each copy of a file takes its size"
         self.show(options, {"free": free, "capacity": capacity}, text)
 
     @takes()
     def do_nodes(self, options: Namespace) -> None:
-        """The storages and since when they are in their state."""
+        """The storages and since when they are in their state (help du explains the states)."""
         _, storages = self.session.du()
         made = render.table([("name", "left"), ("state", "left"), ("since", "left"), ("certificate until", "left")])
         for info in storages:
@@ -133,7 +143,9 @@ class Looking(Base):
 
     @takes(Argument("path", REMOTE, "+"))
     def do_verify(self, options: Namespace) -> None:
-        """Have every storage that holds a file read it again and compare."""
+        """Have every storage that holds a file read it again and compare.
+
+        A copy that is bad is moved to quarantine there, and made again from a good one."""
         for path in self.paths(options.path):
             verdicts = self.session.verify(path)
             text = "\n".join(f"{safe(path)} on {name}: {safe(verdict)}" for name, verdict in verdicts)

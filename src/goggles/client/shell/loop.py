@@ -52,6 +52,8 @@ Names may be quoted ("my file") or escaped (my\\ file); * ? [..] stand for many 
 Tab completes, Ctrl-R searches the history, Ctrl-C ends a command, Ctrl-D leaves, !command runs a local command.
 help lists all commands, help COMMAND explains one."""
 
+GREETING = "usage tells how this shell is used, help lists the commands, Tab completes, Ctrl-D leaves."
+
 
 class Shell(Looking, Changing, Moving, Operating):
     """All commands of a session."""
@@ -76,7 +78,8 @@ class Shell(Looking, Changing, Moving, Operating):
                 raise BadRequest(f"there is no command {options.command}", "help lists them")
             self.show(options, self.commands[options.command].help(), self.commands[options.command].help())
             return
-        lines = {name: (grammar.text.splitlines() or [""])[0] for name, grammar in self.commands.items()}
+        listed = (item for item in self.commands.items() if item[0] != "EOF")  # which nobody types
+        lines = {name: (grammar.text.splitlines() or [""])[0] for name, grammar in listed}
         self.show(options, lines, "\n".join(f"{name:<12} {text}" for name, text in sorted(lines.items())))
 
     @takes()
@@ -143,6 +146,9 @@ class Shell(Looking, Changing, Moving, Operating):
             near = difflib.get_close_matches(name, self.commands, 1)
             hint = f"did you mean {near[0]}? help lists all" if near else "help lists them"
             raise BadRequest(f"there is no command {words.safe(name)}", hint)
+        if grammar.asks_for_help(rest):
+            self._dispatch(f"help {name}")
+            return
         getattr(self, f"do_{name}")(grammar.parse(rest))
 
     def _local_command(self, text: str) -> None:
@@ -194,6 +200,7 @@ class Shell(Looking, Changing, Moving, Operating):
             editing_mode=EditingMode.VI if keys == "vi" else EditingMode.EMACS,
             enable_history_search=False,
         )
+        self.note(GREETING)
         while not self.leaving:
             try:
                 line = prompt.prompt(self._prompt)

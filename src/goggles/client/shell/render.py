@@ -32,6 +32,11 @@ def size(count: int, exact: bool = False) -> str:
     return f"{value:.1f} {UNITS[unit]}"
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """1 file, 2 files; `many` where it is not `one` with an s."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 def when(seconds: float) -> str:
     """A time for people, UTC."""
     if not seconds:
@@ -115,9 +120,8 @@ def storages(infos: Sequence[StorageInfo], exact: bool) -> Table:
 def site(info: SiteInfo, exact: bool) -> str:
     """The totals under `du`."""
     owed = f", {info.owed} of them owed copies" if info.owed else ""
-    lines = [
-        f"{info.files} files{owed}, {info.directories} directories, {size(info.size, exact)} in site {safe(info.site)}"
-    ]
+    holds = f"{counted(info.files, 'file')}{owed}, {counted(info.directories, 'directory', 'directories')}"
+    lines = [f"{holds}, {size(info.size, exact)} in site {safe(info.site)}"]
     lines += [f"WARNING: {safe(warning)}" for warning in info.warnings]
     return "\n".join(lines)
 
