@@ -31,7 +31,7 @@ from goggles.client.retrying import ChainFailed, Meter, patience_with, wait
 from goggles.client.sending import Sent, Source, send, why_not
 from goggles.contracts.data import Committed, ReadTicket, WriteTicket
 from goggles.contracts.packed import entries_of, unpack
-from goggles.contracts.records import DirInfo, Entry, FileInfo, SiteInfo, StorageInfo, entry_from_wire
+from goggles.contracts.records import DirInfo, Entry, FileInfo, SiteInfo, StorageInfo
 from goggles.errors import (
     AlreadyExists,
     BadRequest,
@@ -130,7 +130,7 @@ class Session(Administering):
             after = page[-1].path.rpartition("/")[2]
 
     def stat(self, path: str) -> Entry:
-        return entry_from_wire(self._calls("stat", parse(path)))
+        return entries_of(self.stat_many([path]))[0]
 
     def stat_many(self, paths: Sequence[str]) -> list[Entry | GogglesError]:
         """`stat` for each path, in few calls; what can not be looked up is an error in its place."""

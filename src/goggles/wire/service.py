@@ -11,7 +11,7 @@ import inspect
 import logging
 import time
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -102,7 +102,9 @@ class Method:
         self.declaration: Declaration = function.__declaration__  # type: ignore[attr-defined]
         self.signature = inspect.signature(function)
         hints = typing.get_type_hints(function)
-        self.types = {name: hints.get(name, Any) for name in list(self.signature.parameters)[1:]}
+        parameters = list(self.signature.parameters.values())[1:]
+        self.types = {each.name: _classes(hints.get(each.name, Any)) for each in parameters}
+        self._least = sum(each.default is each.empty for each in parameters)
 
     def admit(self, caller: Caller) -> None:
         """Raise PermissionDenied unless this caller may call this method now."""
@@ -118,15 +120,22 @@ class Method:
                 "an administrator there can change it: librarian update-user",
             )
 
-    def bind(self, service: Service, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
-        """The arguments as the method takes them, or BadRequest."""
+    def check(self, service: Service, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raise BadRequest or LimitExceeded where these are not arguments that the method takes."""
+        if not kwargs and self._least <= len(args) <= len(self.types):
+            given: Iterable[tuple[str, Any]] = zip(self.types, args, strict=False)
+        else:
+            given = self._by_name(service, args, kwargs)
+        for name, value in given:
+            classes = self.types[name]
+            if classes is not None:
+                check_value(f"{self.name}: {name}", value, classes)
+
+    def _by_name(self, service: Service, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterable[tuple[str, Any]]:
         try:
-            bound = self.signature.bind(service, *args, **kwargs)
+            return list(self.signature.bind(service, *args, **kwargs).arguments.items())[1:]
         except TypeError as error:
             raise BadRequest(f"{self.name}: {error}", f"call it as {self.name}{self._usage()}") from None
-        for name, value in list(bound.arguments.items())[1:]:
-            check_value(f"{self.name}: {name}", value, self.types[name])
-        return bound
 
     def _usage(self) -> str:
         return "(" + ", ".join(str(p) for p in list(self.signature.parameters.values())[1:]) + ")"
@@ -148,8 +157,8 @@ class Bound:
         method, service, started = self._method, self._service, time.perf_counter()
         try:
             method.admit(service.caller)
-            bound = method.bind(service, args, kwargs)
-            return method.function(*bound.args, **bound.kwargs)
+            method.check(service, args, kwargs)
+            return method.function(service, *args, **kwargs)
         except GogglesError as error:
             log.debug("%s for %s: %s", method.name, service.caller, error)
             raise
@@ -161,27 +170,30 @@ class Bound:
             log.debug("%s for %s took %.1f ms", method.name, service.caller, 1e3 * (time.perf_counter() - started))
 
 
-def check_value(what: str, value: Any, kind: Any) -> None:
-    """Raise BadRequest or LimitExceeded unless `value` is of `kind` and within bounds.
+def _classes(kind: Any) -> tuple[type, ...] | None:
+    """What values of an annotation are instances of; None for Any (a file object).
 
-    `kind` is an annotation: str, int, float, bool, bytes, tuple, a union of them, or Any (a file object)."""
+    `kind`: str, int, float, bool, bytes, tuple, a union of them, or Any."""
     if kind is Any:
-        return
-    allowed = typing.get_args(kind) or (kind,)
-    allowed = (
-        tuple(typing.get_origin(each) or each for each in allowed) if typing.get_origin(kind) is not tuple else (tuple,)
-    )
-    if float in allowed:
-        allowed = (*allowed, int)
+        return None
+    several = (kind,) if typing.get_origin(kind) is tuple else typing.get_args(kind) or (kind,)
+    classes = tuple(typing.get_origin(each) or each for each in several)
+    return (*classes, int) if float in classes else classes
+
+
+def check_value(what: str, value: Any, allowed: tuple[type, ...]) -> None:
+    """Raise BadRequest or LimitExceeded unless `value` is of one of these classes and within bounds."""
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
         names = " or ".join(sorted({"None" if a is type(None) else a.__name__ for a in allowed}))
         raise BadRequest(f"{what} must be {names}, not {type(value).__name__}")
     _check_size(what, value)
 
 
+_LIMITS: dict[type, int] = {str: MAX_TEXT, bytes: MAX_BYTES, tuple: MAX_ITEMS}
+
+
 def _check_size(what: str, value: Any) -> None:
-    limits: dict[type, int] = {str: MAX_TEXT, bytes: MAX_BYTES, tuple: MAX_ITEMS}
-    limit = limits.get(type(value))
+    limit = _LIMITS.get(type(value))
     if limit is not None and len(value) > limit:
         raise LimitExceeded(f"{what} may have {limit} items or characters, this has {len(value)}")
     if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
