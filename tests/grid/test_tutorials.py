@@ -1,4 +1,4 @@
-"""The tutorials, typed block by block as they stand there into one bash."""
+"""Pages whose commands can be typed here, block by block as they stand there, into one bash."""
 
 from __future__ import annotations
 
@@ -17,15 +17,13 @@ from goggles.testing.cluster import free_port
 
 HOME = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PORTS = ("8000", "8001", "8002", "9000", "9001", "9002")
+PORTS = ("8000", "8001", "8002", "9000", "9001", "9002", "9100")
 
 
-def blocks(page: str) -> str:
-    """All that is typed, with ports that are free here."""
+def blocks(page: str, ports: dict[str, str]) -> str:
+    """All that is typed, with other ports."""
     text = "\n".join(BLOCK.findall((HOME / "docs" / page).read_text("utf-8")))
-    for port in PORTS:
-        text = re.sub(rf"\b{port}\b", str(free_port()), text)
-    return text
+    return re.sub(rf"\b({'|'.join(PORTS)})\b", lambda found: ports[found[1]], text)
 
 
 @pytest.fixture
@@ -45,11 +43,13 @@ def typed(folder: Path) -> Iterator[Callable[[str], str]]:
 
     def run(page: str) -> str:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        environment = kept | {"HOME": str(folder)}
+        ports = {port: str(free_port()) for port in PORTS}
+        where = {"GOGGLES_PORT": ports["8000"], "GOGGLES_NS_PORT": ports["8000"]}  # where a page says nothing of it
+        environment = kept | where | {"HOME": str(folder)}
         command = ["bash", "-euo", "pipefail"]
         shell = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **pipes)
         shells.append(shell)
-        shown, _ = shell.communicate(blocks(page), timeout=110)
+        shown, _ = shell.communicate(blocks(page, ports), timeout=180)
         assert shell.returncode == 0, shown
         return shown
 
@@ -68,3 +68,18 @@ def test_two_sites_as_the_tutorial_has_it(folder: Path, typed: Callable[[str], s
     good = sorted((row[0], row[1]) for row in rows if row[2] == "yes" and ":" not in row[1])
     assert good == [("central", "carol"), ("central", "dave"), ("source", "alice"), ("source", "bob")]
     assert not (folder / "tmp" / "two").exists()
+
+
+@pytest.mark.slow
+def test_getting_started_as_the_page_has_it(folder: Path, typed: Callable[[str], str]) -> None:
+    shown = typed("getting-started.md")
+    assert shown.splitlines().count("it works") == 3  # read through the site, and from the disks of two storages
+    assert (folder / "tmp" / "site" / "storage-alice" / "notes.txt").read_text() == "it works\n"
+
+
+@pytest.mark.slow
+def test_certificates_as_the_page_has_it(folder: Path, typed: Callable[[str], str]) -> None:
+    shown = typed("certificates.md")
+    assert "is still let in" not in shown
+    assert shown.count("nothing speaks against a handshake") == 5, shown
+    assert shown.splitlines().count("kept") == 8, shown
