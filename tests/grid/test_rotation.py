@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from goggles.client.session import Session, connect
-from goggles.errors import GogglesError
+from goggles.errors import CertificateError, GogglesError
 from goggles.pki.authority import Authority
 from goggles.pki.dialling import ask
 from goggles.pki.identity import Identity
@@ -130,3 +130,39 @@ def test_each_program_takes_a_new_key_and_certificate_while_all_work(cluster: Fa
                 wait_until(f"{name} shows its new certificate", lambda: shown(site, name) == serial, 10)  # noqa: B023
             more_work(done)
             assert all_active(site)
+
+
+def test_a_certificate_that_ran_out_is_renewed_and_the_site_heals_without_a_restart(cluster: Factory) -> None:
+    site = cluster("alice", "bob")
+    home = site.certificates.folder
+    authority = Authority.load(home / "rootCA.key", home / "rootCA.crt")
+    fs = site.connect("ann", Role.CLIENT)
+    fs.write("/file", b"kept")
+    made = authority.issue(Identity(site.site, Role.NAMESERVER, "nameserver"), HOSTS, days=8 / 86_400)
+    made.write(home / "passing")
+    for kind in ("key", "crt"):
+        (home / "passing" / f"nameserver.{kind}").replace(home / "nameserver" / f"nameserver.{kind}")
+    assert wait_for_refusal(site, home / "ann") == "whoever runs it renews it: vg-certs renew"
+    assert b"".join(fs.read("/file")) == b"kept", "connections that stand go on"
+    site.storages["bob"].kill()
+    site.start_storage("bob")
+    wait_until("bob can not come back", lambda: "has expired" in site.storages["bob"].log.read_text(), 20)
+    assert site.states()["bob"] != "active"
+    authority.renew(home / "nameserver" / "nameserver.crt")
+    site.wait_active(site.names, 30)
+    assert may_come(site, home / "ann")
+
+
+def wait_for_refusal(site: Cluster, folder: Path) -> str:
+    """The hint of the error that a client gets once the nameserver's certificate has run out."""
+    hints: list[str] = []
+
+    def refused() -> bool:
+        try:
+            as_ann(site, folder).close()
+        except CertificateError as error:
+            hints.append(error.hint)
+        return bool(hints)
+
+    wait_until("the certificate of the nameserver has run out", refused, 20)
+    return hints[0]
