@@ -83,3 +83,14 @@ def test_certificates_as_the_page_has_it(folder: Path, typed: Callable[[str], st
     assert "is still let in" not in shown
     assert shown.count("nothing speaks against a handshake") == 5, shown
     assert shown.splitlines().count("kept") == 8, shown
+
+
+@pytest.mark.slow
+def test_backup_as_the_page_has_it(folder: Path, typed: Callable[[str], str]) -> None:
+    shown = typed("backup.md").splitlines()
+    assert len([line for line in shown if "0/2 owed 2" in line]) == 4, shown  # the nameserver on the dump
+    assert [line for line in shown if re.match(r"(alice|bob) .* held *$", line)] != [], shown
+    assert shown[shown.index("second") :][:3] == ["second", "first renamed", "first kept"], shown
+    after = [line.split()[-3:] for line in shown if re.match(r"file .* 2/2 +1 .* tree\.json ", line)]
+    assert [row[0] for row in after] == ["kept", "new", "overwritten", "renamed"], shown
+    assert shown[-1].startswith("database and disks agree"), shown[-3:]
