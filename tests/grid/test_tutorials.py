@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from goggles.testing.cluster import free_port
+from goggles.testing.postgres import OWNER, running, why_not
 
 HOME = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PORTS = ("8000", "8001", "8002", "9000", "9001", "9002", "9100")
+PORTS = ("8000", "8001", "8002", "9000", "9001", "9002", "9100", "5432")
 
 
 def blocks(page: str, ports: dict[str, str]) -> str:
@@ -36,16 +37,19 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def typed(folder: Path) -> Iterator[Callable[[str], str]]:
+def typed(folder: Path) -> Iterator[Callable[..., str]]:
     """Type a page; what is shown.  Nothing that was started stays."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("GOGGLES", "HL_"))}
     shells = []
 
-    def run(page: str) -> str:
+    def run(page: str, postgres: int = 0) -> str:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         ports = {port: str(free_port()) for port in PORTS}
         where = {"GOGGLES_PORT": ports["8000"], "GOGGLES_NS_PORT": ports["8000"]}  # where a page says nothing of it
         environment = kept | where | {"HOME": str(folder)}
+        if postgres:
+            ports["5432"] = str(postgres)
+            environment |= {"PGHOST": "127.0.0.1", "PGPORT": str(postgres), "PGUSER": OWNER}
         command = ["bash", "-euo", "pipefail"]
         shell = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **pipes)
         shells.append(shell)
@@ -61,7 +65,7 @@ def typed(folder: Path) -> Iterator[Callable[[str], str]]:
 
 
 @pytest.mark.slow
-def test_two_sites_as_the_tutorial_has_it(folder: Path, typed: Callable[[str], str]) -> None:
+def test_two_sites_as_the_tutorial_has_it(folder: Path, typed: Callable[..., str]) -> None:
     shown = typed("two-sites.md")
     assert "connected: source to central" in shown
     rows = [line.split() for line in shown.splitlines() if line.startswith(("source ", "central "))]
@@ -71,14 +75,14 @@ def test_two_sites_as_the_tutorial_has_it(folder: Path, typed: Callable[[str], s
 
 
 @pytest.mark.slow
-def test_getting_started_as_the_page_has_it(folder: Path, typed: Callable[[str], str]) -> None:
+def test_getting_started_as_the_page_has_it(folder: Path, typed: Callable[..., str]) -> None:
     shown = typed("getting-started.md")
     assert shown.splitlines().count("it works") == 3  # read through the site, and from the disks of two storages
     assert (folder / "tmp" / "site" / "storage-alice" / "notes.txt").read_text() == "it works\n"
 
 
 @pytest.mark.slow
-def test_certificates_as_the_page_has_it(folder: Path, typed: Callable[[str], str]) -> None:
+def test_certificates_as_the_page_has_it(folder: Path, typed: Callable[..., str]) -> None:
     shown = typed("certificates.md")
     assert "is still let in" not in shown
     assert shown.count("nothing speaks against a handshake") == 5, shown
@@ -86,7 +90,7 @@ def test_certificates_as_the_page_has_it(folder: Path, typed: Callable[[str], st
 
 
 @pytest.mark.slow
-def test_backup_as_the_page_has_it(folder: Path, typed: Callable[[str], str]) -> None:
+def test_backup_as_the_page_has_it(folder: Path, typed: Callable[..., str]) -> None:
     shown = typed("backup.md").splitlines()
     assert len([line for line in shown if "0/2 owed 2" in line]) == 4, shown  # the nameserver on the dump
     assert [line for line in shown if re.match(r"(alice|bob) .* held *$", line)] != [], shown
@@ -94,3 +98,17 @@ def test_backup_as_the_page_has_it(folder: Path, typed: Callable[[str], str]) ->
     after = [line.split()[-3:] for line in shown if re.match(r"file .* 2/2 +1 .* tree\.json ", line)]
     assert [row[0] for row in after] == ["kept", "new", "overwritten", "renamed"], shown
     assert shown[-1].startswith("database and disks agree"), shown[-3:]
+
+
+@pytest.mark.slow
+@pytest.mark.postgresql
+@pytest.mark.skipif(bool(why_not()), reason=why_not() or "there is one")
+def test_postgresql_as_the_page_has_it(folder: Path, typed: Callable[..., str]) -> None:
+    with running() as server:
+        lines = typed("postgresql.md", postgres=server.port).splitlines()
+    assert lines.count("kept") == 4, lines
+    assert lines.count("tls true") == 1, lines
+    assert [line for line in lines if line.startswith("tls ")] == ["tls true"], lines
+    assert len([line for line in lines if line.endswith("read back and found the same")]) == 3, lines
+    assert "it ended with 1" in lines
+    assert "warning" not in "".join(lines).lower(), lines
