@@ -115,7 +115,7 @@ def test_every_alert_says_what_it_means_and_is_explained():
     assert [
         r["alert"] for r in rules if not r["annotations"]["summary"] or r["labels"]["severity"] not in SEVERITIES
     ] == []
-    assert [rule["alert"] for rule in rules if f"`{rule['alert']}`" not in page] == []
+    assert [rule["alert"] for rule in rules if f"\n### {rule['alert']}\n" not in page] == []
 
 
 # --- what Prometheus itself says -------------------------------------------------------------
