@@ -87,6 +87,10 @@ def test_certificates_as_the_page_has_it(folder: Path, typed: Callable[..., str]
     assert "is still let in" not in shown
     assert shown.count("nothing speaks against a handshake") == 5, shown
     assert shown.splitlines().count("kept") == 8, shown
+    after_a_new_key = shown.rpartition("made ca/bob/bob.key")[2].partition("revoked ca/ann")[0]
+    assert re.search(r"^bob .* active *$", after_a_new_key, re.MULTILINE), shown
+    after_the_old_ca = shown.rpartition("nothing speaks against a handshake")[2].partition("made ca-2/eve")[0]
+    assert len(re.findall(r"^(?:alice|bob) .* active *$", after_the_old_ca, re.MULTILINE)) == 4, shown
 
 
 @pytest.mark.slow
