@@ -653,7 +653,7 @@ def test_a_database_of_the_first_schema_is_brought_up_to_date_with_all_that_is_i
     with monkeypatch.context() as past:
         past.setattr("goggles.meta.database.HEAD", "0001")
         database.prepare("home", 7.0)
-    assert database._revision() == "0001"
+    assert database.revision() == "0001"
     with changing(database) as tree:
         tree.mkdir(p("/a"))
         put(tree, "/a/kept")

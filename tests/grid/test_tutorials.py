@@ -1,4 +1,4 @@
-"""The tutorials, typed block by block as they stand there into one bash."""
+"""Pages whose commands can be typed here, block by block as they stand there, into one bash."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from pathlib import Path
 import pytest
 
 from goggles.testing.cluster import free_port
+from goggles.testing.postgres import OWNER, running, why_not
 
 HOME = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PORTS = ("8000", "8001", "8002", "9000", "9001", "9002")
+PORTS = ("8000", "8001", "8002", "9000", "9001", "9002", "9100", "5432")
 
 
-def blocks(page: str) -> str:
-    """All that is typed, with ports that are free here."""
+def blocks(page: str, ports: dict[str, str]) -> str:
+    """All that is typed, with other ports."""
     text = "\n".join(BLOCK.findall((HOME / "docs" / page).read_text("utf-8")))
-    for port in PORTS:
-        text = re.sub(rf"\b{port}\b", str(free_port()), text)
-    return text
+    return re.sub(rf"\b({'|'.join(PORTS)})\b", lambda found: ports[found[1]], text)
 
 
 @pytest.fixture
@@ -39,18 +38,23 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def typed(folder: Path) -> Iterator[Callable[[str], str]]:
+def typed(folder: Path) -> Iterator[Callable[..., str]]:
     """Type pages into one terminal; what is shown.  Nothing that was started stays."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("GOGGLES", "HL_"))}
     shells = []
 
-    def run(*pages: str) -> str:
+    def run(*pages: str, postgres: int = 0) -> str:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        environment = kept | {"HOME": str(folder)}
+        ports = {port: str(free_port()) for port in PORTS}
+        where = {"GOGGLES_PORT": ports["8000"], "GOGGLES_NS_PORT": ports["8000"]}  # where a page says nothing of it
+        environment = kept | where | {"HOME": str(folder)}
+        if postgres:
+            ports["5432"] = str(postgres)
+            environment |= {"PGHOST": "127.0.0.1", "PGPORT": str(postgres), "PGUSER": OWNER}
         command = ["bash", "-euo", "pipefail"]
         shell = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **pipes)
         shells.append(shell)
-        shown, _ = shell.communicate("\n".join(map(blocks, pages)), timeout=220)
+        shown, _ = shell.communicate("\n".join(blocks(page, ports) for page in pages), timeout=220)
         assert shell.returncode == 0, shown
         return shown
 
@@ -71,3 +75,47 @@ def test_the_tutorials_one_after_the_other(folder: Path, typed: Callable[..., st
     good = sorted((row[0], row[1]) for row in rows if row[2] == "yes" and ":" not in row[1])
     assert good == [("central", "carol"), ("central", "dave"), ("source", "alice"), ("source", "bob")]
     assert not (folder / "tmp" / "two").exists()
+
+
+@pytest.mark.slow
+def test_getting_started_as_the_page_has_it(folder: Path, typed: Callable[..., str]) -> None:
+    shown = typed("getting-started.md")
+    assert shown.splitlines().count("it works") == 3  # read through the site, and from the disks of two storages
+    assert (folder / "tmp" / "site" / "storage-alice" / "notes.txt").read_text() == "it works\n"
+
+
+@pytest.mark.slow
+def test_certificates_as_the_page_has_it(folder: Path, typed: Callable[..., str]) -> None:
+    shown = typed("certificates.md")
+    assert "is still let in" not in shown
+    assert shown.count("nothing speaks against a handshake") == 5, shown
+    assert shown.splitlines().count("kept") == 8, shown
+    after_a_new_key = shown.rpartition("made ca/bob/bob.key")[2].partition("revoked ca/ann")[0]
+    assert re.search(r"^bob .* active *$", after_a_new_key, re.MULTILINE), shown
+    after_the_old_ca = shown.rpartition("nothing speaks against a handshake")[2].partition("made ca-2/eve")[0]
+    assert len(re.findall(r"^(?:alice|bob) .* active *$", after_the_old_ca, re.MULTILINE)) == 4, shown
+
+
+@pytest.mark.slow
+def test_backup_as_the_page_has_it(folder: Path, typed: Callable[..., str]) -> None:
+    shown = typed("backup.md").splitlines()
+    assert len([line for line in shown if "0/2 owed 2" in line]) == 4, shown  # the nameserver on the dump
+    assert [line for line in shown if re.match(r"(alice|bob) .* held *$", line)] != [], shown
+    assert shown[shown.index("second") :][:3] == ["second", "first renamed", "first kept"], shown
+    after = [line.split()[-3:] for line in shown if re.match(r"file .* 2/2 +1 .* tree\.json ", line)]
+    assert [row[0] for row in after] == ["kept", "new", "overwritten", "renamed"], shown
+    assert shown[-1].startswith("database and disks agree"), shown[-3:]
+
+
+@pytest.mark.slow
+@pytest.mark.postgresql
+@pytest.mark.skipif(bool(why_not()), reason=why_not() or "there is one")
+def test_postgresql_as_the_page_has_it(folder: Path, typed: Callable[..., str]) -> None:
+    with running() as server:
+        lines = typed("postgresql.md", postgres=server.port).splitlines()
+    assert lines.count("kept") == 4, lines
+    assert lines.count("tls true") == 1, lines
+    assert [line for line in lines if line.startswith("tls ")] == ["tls true"], lines
+    assert len([line for line in lines if line.endswith("read back and found the same")]) == 3, lines
+    assert "it ended with 1" in lines
+    assert "warning" not in "".join(lines).lower(), lines

@@ -102,20 +102,68 @@ def test_values_of_labels_are_values_that_occur():
 
 def test_every_metric_is_shown_somewhere(labels: dict[str, set[str]]):
     watched = {name for _, text in expressions() for name in re.findall(r"goggles_\w+", text)}
-    told_elsewhere = {"goggles_site_info", "goggles_directories", "goggles_storage_files"}
+    told_elsewhere = {"goggles_site_info", "goggles_directories"}
     told_elsewhere |= {"goggles_peer_last_heard_timestamp_seconds"}
     assert set(labels) - watched == told_elsewhere
 
 
 def test_every_alert_says_what_it_means_and_is_explained():
-    page = (HOME / "docs" / "deploying.md").read_text()
+    page = (HOME / "docs" / "monitoring.md").read_text()
     rules = [
         r for g in yaml.safe_load((DELIVERY / "monitoring" / "alerts.yml").read_text())["groups"] for r in g["rules"]
     ]
     assert [
         r["alert"] for r in rules if not r["annotations"]["summary"] or r["labels"]["severity"] not in SEVERITIES
     ] == []
-    assert [rule["alert"] for rule in rules if f"`{rule['alert']}`" not in page] == []
+    assert [rule["alert"] for rule in rules if f"\n### {rule['alert']}\n" not in page] == []
+
+
+# --- what Prometheus itself says -------------------------------------------------------------
+
+MONITORING = DELIVERY / "monitoring"
+
+
+def promtool(*words: object) -> str:
+    """What it says; skipped where there is none."""
+    program = shutil.which("promtool")
+    if program is None:
+        pytest.skip("no promtool here (apt-get install prometheus)")
+    done = subprocess.run([program, *map(str, words)], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_each_alert_rings_where_it_should_and_is_silent_where_all_is_well():
+    promtool("check", "rules", MONITORING / "alerts.yml")
+    assert "SUCCESS" in promtool("test", "rules", MONITORING / "alerts.test.yml")
+
+
+def test_each_alert_is_tried_with_good_and_with_bad_figures():
+    rules = yaml.safe_load((MONITORING / "alerts.yml").read_text())["groups"][0]["rules"]
+    cases = yaml.safe_load((MONITORING / "alerts.test.yml").read_text())["tests"]
+    tried = {(check["alertname"], bool(check["exp_alerts"])) for case in cases for check in case["alert_rule_test"]}
+    assert tried == {(rule["alert"], rings) for rule in rules for rings in (True, False)}
+    well = {check["alertname"] for check in cases[0]["alert_rule_test"] if not check["exp_alerts"]}
+    assert well == {rule["alert"] for rule in rules}, "the site that is well is asked about all"
+
+
+def test_figures_of_the_alert_tests_are_figures_that_there_are(labels: dict[str, set[str]]):
+    text = (MONITORING / "alerts.test.yml").read_text()
+    for name, braces in set(re.findall(r"(goggles_\w+)\{([^}]*)\}", text)):
+        assert set(re.findall(r"(\w+)=", braces)) == labels[name] | BUILT_IN, name
+
+
+def test_prometheus_understands_each_panel_of_the_dashboard(tmp_path: Path):
+    board = json.loads((MONITORING / "dashboard.json").read_text())
+    queries = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    rules = [
+        {"record": f"panel:{number}", "expr": query.replace("$instance", "ns:9100|other:9100")}
+        for number, query in enumerate(queries)
+    ]
+    file = tmp_path / "panels.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    assert f"{len(queries)} rules found" in promtool("check", "rules", file)
+    assert not any("$" in rule["expr"] for rule in rules)
 
 
 # --- compose files ---------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 goggles restoretree --treejson tree.json FOLDER [FOLDER ...]    a tree from the folders of stopped storages
 goggles backup --database FILE [--to FOLDER] [--upload PATH]    a dump of a running site's database
+goggles copy-database --database FROM --to TO                   from SQLite to PostgreSQL, and back
 goggles fsck --database FILE NAME=FOLDER [NAME=FOLDER ...]      the database of a stopped site against its disks
 """
 
@@ -54,7 +55,20 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--database", required=True, help="file name or URL")
     check.set_defaults(tool=_fsck)
     backup.add(tools)
+    copy = tools.add_parser("copy-database", help="all of a stopped site's database into a new one, of either kind")
+    copy.add_argument("--database", required=True, help="file name or URL, as the nameserver has it")
+    copy.add_argument("--to", required=True, metavar="DATABASE", help="file name or URL of a new, empty database")
+    copy.set_defaults(tool=_copy_database)
     return parser
+
+
+def _copy_database(options: argparse.Namespace) -> int:
+    from goggles.meta.copying import copy_database  # needs the libraries of the database
+
+    rows = copy_database(options.database, options.to, SystemClock().now())
+    print(f"copied {rows} rows, read back and found the same")
+    print("start the nameserver with the new --database, and never again with the old one")
+    return 0
 
 
 def _restoretree(options: argparse.Namespace) -> int:

@@ -126,7 +126,7 @@ class Database:
 
     def prepare(self, site_name: str, now: float) -> None:
         """Bring the schema up to date, and make the first rows of a new database.  Call it under the lease."""
-        found = self._revision()
+        found = self.revision()
         if found is not None and found not in KNOWN:
             raise DatabaseError(
                 f"the database was made by a newer program (schema {found}, this one knows {HEAD})",
@@ -138,7 +138,8 @@ class Database:
             if connection.execute(select(tables.site.c.id)).first() is None:
                 _first_rows(connection, site_name, now)
 
-    def _revision(self) -> str | None:
+    def revision(self) -> str | None:
+        """The schema; None for a new database.  DatabaseError where it is another program's."""
         with self.read() as connection:
             if not inspect(connection).has_table("alembic_version"):
                 if inspect(connection).get_table_names():

@@ -236,5 +236,7 @@ def _untrusted(error: ssl.SSLCertVerificationError, abroad: bool) -> str:
     """What to do where the other side's certificate is not believed."""
     if "mismatch" in error.verify_message.lower():
         return "its certificate must hold the name it is called by; through a tunnel, give the name that it holds"
+    if "expired" in error.verify_message.lower():
+        return "whoever runs it renews it: vg-certs renew"
     where = "the CA of that site must be in the --peer_ca of ours" if abroad else "its CA must be in --ca_cert"
     return f"{where}; vg-certs check says more"
