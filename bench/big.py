@@ -58,7 +58,9 @@ def _fill(where: str, count: int, holder: str, prefix: str) -> list[str]:
             if found is None:
                 known = connection.execute(select(storages).limit(1)).mappings().one()
                 found = known["id"] + 1_000
-                connection.execute(insert(storages), {**known, "id": found, "name": holder, "counted": True})
+                connection.execute(
+                    insert(storages), {**known, "id": found, "name": holder, "storage_id": secrets.token_hex(16)}
+                )
             first = (connection.execute(select(entries.c.id).order_by(entries.c.id.desc()).limit(1)).scalar() or 0) + 1
             paths = [path for _, path in _rows(connection, 1, first, count, int(found), prefix)]
             more = {"files": totals.c.files + count, "directories": totals.c.directories + count // IN_EACH}

@@ -126,6 +126,7 @@ class StorageHello(Record):
     certificate_expires: float  # seconds since 1970, UTC
     facilities: str = "{}"  # JSON: by transfer manager, how other sites reach the folder
     ingestable: bool = True  # False: a drive, which is filled by local clones alone
+    settled: int = -1  # change of the tree up to which it has carried out all orders, in that epoch; -1: not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,7 @@ class Welcome(Record):
     epoch_token: str
     grant_key: bytes
     heartbeat: float  # seconds between heartbeats
+    unchanged: bool = False  # the storage has what it should have: only what is staged is to be told
 
 
 @dataclass(frozen=True, slots=True)

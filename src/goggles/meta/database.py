@@ -28,8 +28,8 @@ from goggles.meta.opening import BUSY, READERS, explain, lease_engine, open_engi
 from goggles.meta.quick import Transactions, quick, remember
 
 log = logging.getLogger(__name__)
-HEAD = "0003"  # the schema that this program works with
-KNOWN = ("0001", "0002", "0003")
+HEAD = "0004"  # the schema that this program works with
+KNOWN = ("0001", "0002", "0003", "0004")
 LAST_EPOCH = select(func.max(tables.epochs.c.number))
 SHARE = select(tables.site.c.id).with_for_update(read=True)  # PostgreSQL: no epoch begins while a writer is at work
 OWN = select(tables.site.c.id).with_for_update()

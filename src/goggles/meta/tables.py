@@ -147,4 +147,5 @@ totals = Table(
     Column("files", BigInteger, nullable=False),
     Column("directories", BigInteger, nullable=False),
     Column("size", BigInteger, nullable=False),
+    Column("changes", BigInteger, nullable=False, server_default="0", comment="groups of decisions that changed it"),
 )

@@ -41,6 +41,7 @@ class Check:
     moves: int = 0  # renames that had been ordered when the walk began
     rounds: int = 0
     incomplete: bool = False  # there may be more on the storage than was seen
+    unchanged: bool = False  # it has missed nothing since its last self-check, and tells only what is staged
     seen: IdSet = field(default_factory=IdSet)
 
 
@@ -52,6 +53,7 @@ class Attachment:
         self._writing = writing
         self._courier = courier
         self._checks: dict[str, Check] = {}  # by session; guarded by the global lock
+        self._began_at = site.decisions.changes  # change of the tree at which our epoch began
         self._accepted: dict[str, bool] = {}  # id of a storage's folder: adopt too; guarded by the global lock
 
     def load(self) -> None:
@@ -79,14 +81,16 @@ class Attachment:
         peer = self._courier.dial(address, hello.name)
         session = secrets.token_hex(16)
         try:
-            node = site.decisions.run(lambda tx: self._enroll(tx, hello, address))
+            node = site.decisions.run(lambda tx: self._enroll(tx, hello, address), changes=False)
             with site.decisions.lock:
                 self._open(node, hello, session)
+                unchanged = self._checks[session].unchanged
         except BaseException:
             peer.close()
             raise
         self._courier.serve(node, peer, session)
-        log.info("storage %s at %s: self-check begins", node.name, address, extra=_facts("storage_came", node))
+        what = "nothing has changed since it was here" if unchanged else "self-check begins"
+        log.info("storage %s at %s: %s", node.name, address, what, extra=_facts("storage_came", node))
         return Welcome(
             session,
             site.site_id,
@@ -96,6 +100,7 @@ class Attachment:
             site.epoch.token,
             site.grant_key,
             site.policy.heartbeat,
+            unchanged,
         )
 
     def _refuse_foreign(self, hello: StorageHello, identity: Identity) -> None:
@@ -135,6 +140,7 @@ class Attachment:
         site = self._site
         if node.storage_id != hello.storage_id:
             log.warning("storage %s comes with another folder than before", node.name)
+        rechecking = node.rechecking
         if node.session:
             self._leave(node, "it connected anew")
         site.roster.add(node)
@@ -147,7 +153,20 @@ class Attachment:
         site.roster.open_session(node, session)
         known = hello.epoch == 0 or site.database.knows_epoch(hello.epoch, hello.epoch_token)
         tally = Tally(epoch_known=known, accepted=hello.storage_id in self._accepted, newcomer=hello.epoch == 0)
-        self._checks[session] = Check(tally, adopt=self._accepted.get(hello.storage_id, False))
+        adopt = self._accepted.get(hello.storage_id)
+        unchanged = known and adopt is None and not rechecking and self._has_all(node, hello)
+        node.missed = not unchanged
+        self._checks[session] = Check(tally, adopt=bool(adopt), unchanged=unchanged)
+
+    def _has_all(self, node: Node, hello: StorageHello) -> bool:
+        """Whether nothing was decided that this storage has not carried out.  Lock held.
+
+        What it has carried out is as the tree of its epoch was at a change.  In the epoch before ours, that must have
+        been the last one; since then `missed` would say so."""
+        epoch = self._site.epoch
+        if node.missed or hello.settled < 0:
+            return False
+        return hello.epoch == epoch.number or (hello.epoch == epoch.number - 1 and hello.settled == self._began_at)
 
     # --- steps 2 and 3 ---------------------------------------------------------------------
 
@@ -180,6 +199,7 @@ class Attachment:
         `left_out`: directories that could not be read; what was in them is not held to be missing."""
         with self._site.decisions.lock:
             node, check = self._checking(session)
+            self._need_unmissed(node, check)
             moves = node.outbox.moves if node.outbox is not None else 0
             check.incomplete = bool(left_out) or check.moves != moves
             if check.moves != moves and check.rounds < MAX_ROUNDS:
@@ -225,16 +245,17 @@ class Attachment:
 
         def decide(tx: Transaction) -> None:
             self._checking(session)
+            self._need_unmissed(node, check)
             tx.tree.set_counted(node.id, True)
             tx.on_commit(lambda: self._activated(node))
 
-        site.decisions.run(decide)
+        site.decisions.run(decide, changes=False)
         text = "storage %s is active: %d files, %d bytes free"
         log.info(text, node.name, node.files, node.free, extra=_facts("storage_active", node))
 
     def _activated(self, node: Node) -> None:
         site = self._site
-        node.held_because = ""
+        node.held_because, node.missed = "", False
         node.move(Event.ACTIVATE, site.clock.now(), site.clock.monotonic())
         self._checks.pop(node.session, None)
         self._accepted.pop(node.storage_id, None)
@@ -243,8 +264,8 @@ class Attachment:
 
     def _settle(self, node: Node, check: Check) -> None:
         """Drop the instances that the tree believed in and the storage does not have; count what it has."""
-        after = 0
-        while True:
+        after = -1 if check.unchanged else 0
+        while after >= 0:
 
             def decide(tx: Transaction, after: int = after) -> tuple[int, list[int]]:
                 page = tx.tree.instances_on(node.id, after, PAGE)
@@ -260,8 +281,6 @@ class Attachment:
             self._site.reconsider.extend(gone)
             if gone:
                 log.warning("storage %s misses %d files that it should have", node.name, len(gone))
-            if after < 0:
-                break
         with self._site.look() as tree:
             files, size = tree.used_by_storage().get(node.id, (0, 0))
         node.files, node.used = files, size
@@ -279,10 +298,17 @@ class Attachment:
             raise Stale("this session of the storage is over", "upgrade again")
         return node, check
 
+    def _need_unmissed(self, node: Node, check: Check) -> None:
+        """What a storage misses while it is let in without a look at its files, only such a look can find."""
+        if check.unchanged and node.missed:
+            raise Conflict(f"the tree was changed while storage {node.name} came back", "it looks at all its files now")
+
     # --- from then on ----------------------------------------------------------------------
 
-    def heartbeat(self, session: str, disk_free: int, uploads: Sequence[str]) -> str:
-        """A sign of life of the storage and of the uploads that run through it; answers the storage's state."""
+    def heartbeat(self, session: str, disk_free: int, uploads: Sequence[str]) -> tuple[str, int]:
+        """A sign of life of the storage and of the uploads that run through it.
+
+        Answers the storage's state, and the change of the tree up to which it has carried out all orders, or -1."""
         with self._site.decisions.lock:
             node = self._site.roster.by_session(session)
             if node is None:
@@ -290,7 +316,8 @@ class Attachment:
             node.beat, node.disk_free = self._site.clock.monotonic(), disk_free
             node.busy = frozenset(uploads)
             self._writing.alive(uploads)
-            return node.state.value
+            quiet = node.state is NodeState.ACTIVE and not node.waiting and not node.missed
+            return node.state.value, self._site.decisions.changes if quiet else -1
 
     def lost(self, session: str, why: str) -> None:
         """The connection with a storage broke, or it is silent."""

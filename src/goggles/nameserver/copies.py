@@ -44,6 +44,13 @@ class Copies(Marks):
         self._directories += directories
         self._size += size
 
+    def changes(self) -> int:
+        """How many groups of decisions have changed the tree: two equal numbers mean the same tree."""
+        return int(self.tx.execute(sql.CHANGES).scalar() or 0)
+
+    def add_change(self) -> None:
+        self.tx.execute(sql.ADD_CHANGE)
+
     def flush(self) -> None:
         """Write the books down; call it once before the commit."""
         if self._files or self._directories or self._size:

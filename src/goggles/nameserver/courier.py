@@ -76,10 +76,10 @@ class Courier:
     def _carry(self, node: Node, peer: Peer, outbox: Outbox, first: int, batch: list[Entry]) -> None:
         orders = tuple(entry.order for entry in batch)
         results = peer.call("carry_out", outbox.session, first, orders, timeout=PATIENCE)
-        outbox.done = first + len(batch) - 1
         for entry, result in zip(batch, results, strict=True):
             if entry.report is not None:
                 entry.report(result)
             if result[0] == "error":
                 log.warning("storage %s could not %s: %s", node.name, entry.order[:3], result[2])
                 self._failed(node, entry.order, str(result[2]))
+        outbox.done = first + len(batch) - 1  # after the failures: who has carried out all has none

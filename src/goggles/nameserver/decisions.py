@@ -87,10 +87,11 @@ Decide = Callable[[Transaction], T]
 class _Request(Generic[T]):
     """A decision that waits for its turn, and what came of it."""
 
-    __slots__ = ("answer", "decide", "done", "error")
+    __slots__ = ("answer", "changes", "decide", "done", "error")
 
-    def __init__(self, decide: Decide[T]) -> None:
+    def __init__(self, decide: Decide[T], changes: bool) -> None:
         self.decide = decide
+        self.changes = changes
         self.done = False
         self.answer: Any = None
         self.error: BaseException | None = None
@@ -116,18 +117,26 @@ class Decisions:
         self._copies = copies
         self._waiting: deque[_Request[Any]] = deque()  # appended by anyone, taken with the lock held
         self.groups = self.decided = 0
+        self.changes = 0  # as `Copies.changes` says, of the last commit; with the lock held
         self.give_up: Callable[[BaseException], None] = end_at_once
 
-    def run(self, decide: Decide[T]) -> T:
-        """The answer of `decide` once its transaction is durable; raises what it raised."""
-        result = self.run_all([decide])[0]
+    def load(self) -> None:
+        """At start: what the database knows."""
+        with self._database.read() as connection:
+            self.changes = Tree(connection, self._cache, self._clock.now(), self._copies).changes()
+
+    def run(self, decide: Decide[T], changes: bool = True) -> T:
+        """The answer of `decide` once its transaction is durable; raises what it raised.
+
+        `changes`: whether what storages should hold may be other afterwards."""
+        result = self.run_all([decide], changes)[0]
         if isinstance(result, BaseException):
             raise result
         return result
 
-    def run_all(self, decides: Sequence[Decide[T]]) -> list[T | BaseException]:
+    def run_all(self, decides: Sequence[Decide[T]], changes: bool = True) -> list[T | BaseException]:
         """Several decisions, in order, in as few groups as possible; errors come as values."""
-        requests = [_Request(decide) for decide in decides]
+        requests = [_Request(decide, changes) for decide in decides]
         self._waiting.extend(requests)
         for request in requests:
             if not request.done:
@@ -155,6 +164,9 @@ class Decisions:
                 for request in group:
                     request.attempt(tx)
                 tx.tree.flush()
+                changed = any(request.changes and request.error is None for request in group)
+                if changed:
+                    tx.tree.add_change()
                 failpoints.hit("nameserver.decide.before_commit")
                 committing = True
         except BaseException as error:
@@ -164,6 +176,7 @@ class Decisions:
                 tx.rolled_back()
             raise
         failpoints.hit("nameserver.decide.after_commit")
+        self.changes += changed
         try:
             tx.committed()
         except BaseException as error:

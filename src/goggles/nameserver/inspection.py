@@ -169,7 +169,7 @@ class Inspector:
     def _mkdir(self, path: DfsPath) -> None:
         """Take a directory into the tree, and have it made everywhere."""
         for made in self._tx.tree.mkdir(path, parents=True, exist_ok=True):
-            for node in self._site.roster.connected():
+            for node in self._site.roster.all():
                 self._tx.on_commit(partial(node.order, orders.mkdir(made)))
 
     def _order(self, order: orders.Order) -> None:

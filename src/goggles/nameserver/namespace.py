@@ -218,11 +218,11 @@ class Namespace:
 
     def _tell_of_removal(self, tx: Transaction, path: DfsPath) -> None:
         """Only storages that are known to have there what the tree had may remove it unseen; others are asked again."""
-        for node in self._site.roster.connected():
+        for node in self._site.roster.all():
             if node.state is NodeState.ACTIVE:
                 tx.on_commit(partial(node.order, orders.remove_tree(path)))
-            elif node.outbox is not None:
-                tx.on_commit(node.outbox.stir)
+            else:
+                tx.on_commit(node.miss)
 
     def _told(self, tx: Transaction, event: str, message: str, **facts: str) -> None:
         """The values of `facts` stand in `message`, in their order."""
@@ -237,7 +237,7 @@ class Namespace:
         self._site.wake_repair.set()
 
     def _tell_all(self, tx: Transaction, order: orders.Order) -> None:
-        for node in self._site.roster.connected():
+        for node in self._site.roster.all():
             tx.on_commit(partial(node.order, order))
 
     def _once(self, request: str, decide: Callable[[Transaction], tuple[Value, ...]]) -> tuple[Value, ...]:

@@ -78,6 +78,7 @@ class Nameserver:
         policy = Policy(settings.copies, settings.grace, settings.heartbeat, settings.lease, settings.repair_streams)
         epoch = self._database.begin_epoch(self._clock)
         self.site = Site(self._database, epoch, site_id, name, Dialer(self._contexts), self._clock, policy)
+        self.site.decisions.load()
         self._build()
 
     def _build(self) -> None:

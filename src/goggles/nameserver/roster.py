@@ -47,6 +47,7 @@ class Node:
     facilities: str = "{}"  # JSON: by transfer manager, how other sites reach its folder
     busy: frozenset[str] = frozenset()  # uploads and transfers that it said it is working on
     rechecking: bool = False  # it was told to begin its self-check again, and has not
+    missed: bool = False  # it was not there when an order was given, or may not have carried one out
     returning: bool = False  # it was here before this nameserver started, and has not been ready since
 
     def __repr__(self) -> str:
@@ -86,6 +87,14 @@ class Node:
         if self.outbox is not None and self.state in CONNECTED:
             self.rechecking |= order[0] == "recheck"
             self.outbox.push(order, report)
+        else:
+            self.missed = True
+
+    def miss(self) -> None:
+        """Something was decided that it is not told of: its self-check will find it."""
+        self.missed = True
+        if self.outbox is not None:
+            self.outbox.stir()
 
     def lose(self, size: int, order: Order) -> None:
         """A copy of `size` bytes does not belong here any more: strike it from the books, and say so with `order`."""
@@ -149,6 +158,7 @@ class Roster:
     def close_session(self, node: Node) -> None:
         self._sessions.pop(node.session, None)
         if node.outbox is not None:
+            node.missed |= node.waiting > 0
             node.outbox.close()
         node.session, node.outbox = "", None
 

@@ -101,6 +101,9 @@ ADD_TOTALS = update(totals).values(
     size=totals.c.size + bindparam("add_size"),
 )
 
+CHANGES = select(totals.c.changes)
+ADD_CHANGE = update(totals).values(changes=totals.c.changes + 1)
+
 DIRECTORIES = select(E.id).where(E.kind == "d", E.id > bindparam("after")).order_by(E.id).limit(bindparam("most"))
 
 STORAGES = select(storages).order_by(storages.c.id)

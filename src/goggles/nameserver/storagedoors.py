@@ -49,8 +49,10 @@ class StorageDoors(Doors):
         self._owners.attachment.activate(session)
 
     @exposed(Role.STORAGE)
-    def heartbeat(self, session: str, disk_free: int, uploads: tuple[str, ...]) -> str:
-        return self._owners.attachment.heartbeat(session, disk_free, uploads)
+    def heartbeat(self, session: str, disk_free: int, uploads: tuple[str, ...], settled: bool = False) -> Value:
+        """The state of the storage; asked for `settled`, also the change of the tree up to which it has all orders."""
+        state, change = self._owners.attachment.heartbeat(session, disk_free, uploads)
+        return (state, change) if settled else state
 
     @exposed(Role.STORAGE)
     def write_notification(self, session: str, upload: str, size: int, sha256: str) -> str:

@@ -49,7 +49,7 @@ class UserDoors(Doors):
     def health(self) -> tuple[str, str]:
         """("well", what it does), once it could read the database and take a decision."""
         site = self._owners.site
-        site.decisions.run(lambda tx: None)
+        site.decisions.run(lambda tx: None, changes=False)
         states = [node.state for node in site.roster.all()]
         return (
             "well",

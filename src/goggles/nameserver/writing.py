@@ -69,7 +69,7 @@ class Writing:
         first: str = "",
     ) -> WriteTicket:
         """Reserve room for `size` bytes and choose the storages; `first` names one that must be the first."""
-        return self._site.decisions.run(self._open_write(path, size, writer, copies, avoid, first))
+        return self._site.decisions.run(self._open_write(path, size, writer, copies, avoid, first), changes=False)
 
     def open_write_many(self, items: Sequence[tuple[str, int]], writer: Writer) -> list[WriteTicket | BaseException]:
         """`open_write` for each (path, size), in few transactions; errors come as values.
@@ -82,7 +82,7 @@ class Writing:
                 decides.append(self._open_write(path, size, writer, 0, (), "", chains))
             except GogglesError as error:
                 decides.append(partial(_refuse, error))
-        return self._site.decisions.run_all(decides)
+        return self._site.decisions.run_all(decides, changes=False)
 
     def _open_write(
         self,

@@ -65,6 +65,7 @@ class Attachment:
         self._stopping = threading.Event()
         self._again = threading.Event()
         self._keys: tuple[bytes, ...] = ()
+        self._settled = -1  # change of the tree up to which all orders were carried out, as the nameserver says
         self.session = ""
         self.state = "connecting"
         self._thread = threading.Thread(target=self._run, name="attachment", daemon=True)
@@ -83,6 +84,7 @@ class Attachment:
 
     def recheck(self) -> None:
         """The nameserver wants the self-check again."""
+        self._settled = -1
         self._again.set()
 
     def connect(self) -> Peer:
@@ -157,11 +159,14 @@ class Attachment:
             certificate_expires=self._dialer.contexts.expires_at,
             facilities=self._place.facilities,
             ingestable=self._place.ingestable,
+            settled=self._settled,
         )
 
     def _beat(self, peer: Peer, welcome: Welcome) -> None:
         while not self._again.is_set():
-            state = peer.call("heartbeat", welcome.session, self._vault.disk_free, self._active())
+            state, change = peer.call("heartbeat", welcome.session, self._vault.disk_free, self._active(), True)
+            if change >= 0:
+                self._settled = change
             if state != self.state:
                 self.state = state
                 log.info("the nameserver has this storage as %s", state)
@@ -192,14 +197,15 @@ class Attachment:
     def _check(self, peer: Peer, welcome: Welcome) -> None:
         session, verdict = welcome.session, "again"
         while verdict == "again":
-            put_off, found = self._inventory(peer, session)
+            put_off, found = self._inventory(peer, session, welcome.unchanged)
             verdict, why = peer.call("verdict", session, self._vault.counted.left_out, timeout=PATIENCE)
         if verdict == "held":
             log.warning("held in safe mode: %s; an administrator decides (accept, or restoretree)", why)
             return
         for batch in _pages(put_off[:MAX_PUT_OFF]):
             peer.call("condemned", session, tuple(held.to_wire() for held in batch), timeout=PATIENCE)
-        self._walk_tree(peer, session)
+        if not welcome.unchanged:
+            self._walk_tree(peer, session)
         peer.call("activate", session, timeout=PATIENCE)
         self._vault.adopt(welcome.site_id, welcome.storage_id, welcome.epoch, welcome.epoch_token)
         log.info("self-check done: %d things found, %d of them out of place, unknown or replaced", found, len(put_off))
@@ -211,11 +217,11 @@ class Attachment:
         while after >= 0:
             after = peer.call("walk_tree", session, after, timeout=PATIENCE)
 
-    def _inventory(self, peer: Peer, session: str) -> tuple[list[Held], int]:
-        """What the nameserver has put off until its verdict, and how many things there are."""
+    def _inventory(self, peer: Peer, session: str, staged: bool) -> tuple[list[Held], int]:
+        """What the nameserver puts off until its verdict, and how many things there are; `staged`: of those alone."""
         put_off: list[Held] = []
         found = 0
-        for batch in self._vault.walk(BATCH):
+        for batch in self._vault.walk_staged(BATCH) if staged else self._vault.walk(BATCH):
             if self._again.is_set():
                 raise Stale("the attachment ended")
             failpoints.hit("storage.selfcheck.before_inventory")

@@ -70,14 +70,15 @@ class Walk:
 
     def __iter__(self) -> Iterator[Held]:
         yield from self._files()
-        yield from self._staged()
+        yield from self.staged()
         yield from self._directories()
         if self.count.foreign:
             log.warning("%d things in the folder do not belong to the tree", self.count.foreign)
 
     # --- staged ----------------------------------------------------------------------------
 
-    def _staged(self) -> Iterator[Held]:
+    def staged(self) -> Iterator[Held]:
+        """Uploads, complete or not."""
         for name in os.listdir(self._staging):
             upload = name.removesuffix(PART)
             if not UPLOAD.match(upload):

@@ -334,6 +334,12 @@ class Vault:
         with self._books:
             self._counted, self._used = walk.count, walk.count.used
 
+    def walk_staged(self, batch: int = 1000) -> Iterator[list[Held]]:
+        """Of `walk` what is no part of the tree yet: staged and arriving."""
+        found = itertools.chain(Walk(self._root, self._staging).staged(), self.arrivals.walk())
+        while page := list(itertools.islice(found, batch)):
+            yield page
+
     @property
     def counted(self) -> Count:
         """What the last walk came by."""
