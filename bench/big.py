@@ -21,7 +21,7 @@ from goggles.meta.tables import entries, instances, storages, totals
 from goggles.storage import notes
 from goggles.testing.cluster import Cluster
 
-PAGE = 20_000
+REST = 5.0  # seconds without a change, so that nothing is under way when the nameserver is stopped
 IN_EACH = 1_000  # files of a directory
 CONTENT = b"a hundred bytes or so of a small file, the same in each of them, because nobody reads them here.\n"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -133,6 +133,7 @@ def check(stage: Stage) -> None:
         _plant(cluster.root("alice"), _fill(cluster.database, count, "alice", "d"))
         cluster.start_nameserver()
         checks = [_active(cluster, lambda: cluster.start_storage("alice"), stop=True) for _ in range(3)]
+        cluster.wait_settled()
         back = [_active(cluster, cluster.start_nameserver, stop=False) for _ in range(3)]
     stage.add(row("self-check of a storage with 100,000 unchanged files", "s", checks, (15, 5), lower=True))
     stage.add(row("the same storage is back after a nameserver restart", "s", back, (3, 0.5), lower=True))
@@ -148,6 +149,7 @@ def _active(cluster: Cluster, start: Any, *, stop: bool) -> float:
     if stop:
         cluster.storages["alice"].stop()
     else:
+        time.sleep(REST)
         _nameserver_stop(cluster)
     began = time.perf_counter()
     start()

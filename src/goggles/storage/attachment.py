@@ -162,14 +162,18 @@ class Attachment:
             settled=self._settled,
         )
 
+    def _sign(self, peer: Peer, session: str) -> None:
+        """A sign of life."""
+        state, change = peer.call("heartbeat", session, self._vault.disk_free, self._active(), True)
+        if change >= 0:
+            self._settled = change
+        if state != self.state:
+            self.state = state
+            log.info("the nameserver has this storage as %s", state)
+
     def _beat(self, peer: Peer, welcome: Welcome) -> None:
         while not self._again.is_set():
-            state, change = peer.call("heartbeat", welcome.session, self._vault.disk_free, self._active(), True)
-            if change >= 0:
-                self._settled = change
-            if state != self.state:
-                self.state = state
-                log.info("the nameserver has this storage as %s", state)
+            self._sign(peer, welcome.session)
             self._clock.wait(self._again, welcome.heartbeat)
         if not self._stopping.is_set():
             log.info("the nameserver asks for a new self-check")
@@ -207,6 +211,7 @@ class Attachment:
         if not welcome.unchanged:
             self._walk_tree(peer, session)
         peer.call("activate", session, timeout=PATIENCE)
+        self._sign(peer, session)
         self._vault.adopt(welcome.site_id, welcome.storage_id, welcome.epoch, welcome.epoch_token)
         log.info("self-check done: %d things found, %d of them out of place, unknown or replaced", found, len(put_off))
         if len(put_off) > MAX_PUT_OFF:
