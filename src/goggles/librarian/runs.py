@@ -68,7 +68,7 @@ class Runs:
 
         try:
             if fresh:
-                self._site.decisions.run(decide)
+                self._site.decisions.run(decide, changes=False)
         except GogglesError as error:
             log.warning("how tasks went could not be written down: %s", error)
 

@@ -174,7 +174,7 @@ class Troubles:
                 tx.tree.tx.execute(update(errors).where(E.id == number).values(cleared_at=tx.tree.now))
                 tx.on_commit(lambda: self._standing.discard((row.category, row.message)))
 
-        self._site.decisions.run(decide)
+        self._site.decisions.run(decide, changes=False)
 
     # --- the thread ------------------------------------------------------------------------
 
@@ -208,7 +208,7 @@ class Troubles:
         if self._lost:
             log.warning("%d troubles came faster than they could be written; see the lines before", self._lost)
             self._lost = 0
-        return self._site.decisions.run(lambda tx: self._add(tx, batch)) if batch else []
+        return self._site.decisions.run(lambda tx: self._add(tx, batch), changes=False) if batch else []
 
     def _add(self, tx: Transaction, batch: list[Trouble]) -> list[Trouble]:
         made: dict[tuple[str, str], Trouble] = {}

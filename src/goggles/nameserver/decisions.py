@@ -87,11 +87,12 @@ Decide = Callable[[Transaction], T]
 class _Request(Generic[T]):
     """A decision that waits for its turn, and what came of it."""
 
-    __slots__ = ("answer", "changes", "decide", "done", "error")
+    __slots__ = ("answer", "changed", "changes", "decide", "done", "error")
 
     def __init__(self, decide: Decide[T], changes: bool) -> None:
         self.decide = decide
         self.changes = changes
+        self.changed = False
         self.done = False
         self.answer: Any = None
         self.error: BaseException | None = None
@@ -101,6 +102,7 @@ class _Request(Generic[T]):
         mark = tx.mark()
         try:
             self.answer, self.error = self.decide(tx), None
+            self.changed = self.changes and tx.mark()[0] > mark[0]
         except GogglesError as refusal:
             tx.forget_since(mark)
             self.error = refusal
@@ -128,7 +130,7 @@ class Decisions:
     def run(self, decide: Decide[T], changes: bool = True) -> T:
         """The answer of `decide` once its transaction is durable; raises what it raised.
 
-        `changes`: whether what storages should hold may be other afterwards."""
+        `changes`: whether what storages should hold may be other afterwards (if it has effects at all)."""
         result = self.run_all([decide], changes)[0]
         if isinstance(result, BaseException):
             raise result
@@ -164,7 +166,7 @@ class Decisions:
                 for request in group:
                     request.attempt(tx)
                 tx.tree.flush()
-                changed = any(request.changes and request.error is None for request in group)
+                changed = any(request.changed and request.error is None for request in group)
                 if changed:
                     tx.tree.add_change()
                 failpoints.hit("nameserver.decide.before_commit")

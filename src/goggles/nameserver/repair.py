@@ -129,7 +129,7 @@ class Repair:
     def _tidy(self) -> bool:
         """A piece of the trash; old tombstones and receipts now and then."""
         site, now = self._site, self._site.clock.monotonic()
-        dropped = site.decisions.run(self._purge) if site.has_trash else 0
+        dropped = site.decisions.run(self._purge, changes=False) if site.has_trash else 0
         if now >= self._housekeeping:
             self._housekeeping = now + HOUSEKEEPING
             wall = site.clock.now()
