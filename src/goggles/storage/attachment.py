@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 BATCH = 500
 PATIENCE = 120.0  # seconds for a step of the self-check
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+SOON = 20  # tries with the first pause: a nameserver that was only restarted is back within seconds
 RECHECK_PAUSE = 1.0
 MAX_PUT_OFF = 1_000_000  # things that a self-check carries out at its end; another one finds the rest
 
@@ -103,19 +104,23 @@ class Attachment:
             log.warning("%s could not be told: %s", method, error)
 
     def _run(self) -> None:
-        pause = FIRST_PAUSE
+        pause, tries, said = FIRST_PAUSE, 0, ""
         while not self._stopping.is_set():
             began = self._clock.monotonic()
             try:
                 self._attach()
             except GogglesError as error:
-                log.warning("not attached to the nameserver at %s: %s", self._nameserver, error)
+                again = str(error) == said
+                log.log(logging.DEBUG if again else logging.WARNING, "not attached to %s: %s", self._nameserver, error)
+                said = str(error)
             except Exception:
                 log.exception("attachment to the nameserver failed")
             self.state = "connecting"
-            pause = (
-                FIRST_PAUSE if self._clock.monotonic() - began > 10 * LONGEST_PAUSE else min(LONGEST_PAUSE, 2 * pause)
-            )
+            tries += 1
+            if self._clock.monotonic() - began > 10 * LONGEST_PAUSE:
+                pause, tries, said = FIRST_PAUSE, 0, ""
+            elif tries > SOON:
+                pause = min(LONGEST_PAUSE, 2 * pause)
             self._clock.wait(self._stopping, pause * random.uniform(0.5, 1.0))
 
     def _attach(self) -> None:
