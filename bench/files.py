@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 from rows import row
 from stage import MIB, Stage, put_one, random_file, small_files, together
 
 from goggles.client.session import Session
+from goggles.contracts.records import FileInfo
 from goggles.testing.cluster import Cluster
 
 FEW = 2_000  # files of 4 KiB
@@ -22,7 +24,7 @@ def large(stage: Stage, cluster: Cluster, fs: Session) -> None:
     fs.setrep("/one", 1)
     put_one_copy = stage.rate(lambda n: fs.put(source, "/one/large"), amount)
     stage.add(row(f"put {name}, 1 durable copy", "MB/s", put_one_copy, (0.35, 0.5), tls))
-    repair = stage.rate(lambda n: _repair(fs, cluster, n), amount, runs=min(stage.runs, 5))
+    repair = [amount / _repair(fs, cluster) for _ in range(stage.runs)]
     stage.add(row(f"copy {name} between storages (repair)", "MB/s", repair, (0.4, 0.6), tls))
     put_two = stage.rate(lambda n: fs.put(source, "/large"), amount)
     stage.add(row(f"put {name}, 2 durable copies", "MB/s", put_two, (0.2, 0.3), tls))
@@ -34,12 +36,25 @@ def large(stage: Stage, cluster: Cluster, fs: Session) -> None:
     source.unlink()
 
 
-def _repair(fs: Session, cluster: Cluster, number: int) -> None:
-    """One copy more, and away with it again (which takes no time to speak of)."""
+def _repair(fs: Session, cluster: Cluster) -> float:
+    """Seconds until there is a second copy; then it is taken away again."""
+    began = time.perf_counter()
     fs.setrep("/one/large", 2)
-    cluster.wait_whole()
+    _until_copies(fs, 2)
+    seconds = time.perf_counter() - began
     fs.setrep("/one/large", 1)
+    _until_copies(fs, 1)
     cluster.wait_settled()
+    return seconds
+
+
+def _until_copies(fs: Session, count: int) -> None:
+    def there() -> bool:
+        info = fs.stat("/one/large")
+        return isinstance(info, FileInfo) and info.live == count
+
+    while not there():
+        time.sleep(0.01)
 
 
 def small(stage: Stage, fs: Session) -> None:

@@ -6,6 +6,7 @@ keys; an error is ["", code, message, hint].  Unknown keys from a newer peer are
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterable
 from operator import attrgetter, itemgetter
@@ -31,8 +32,8 @@ def pack(entries: Iterable[Entry | GogglesError]) -> bytes:
 def unpack(data: bytes) -> list[Entry | GogglesError]:
     """ProtocolError where that is none of our format."""
     try:
-        found = json.loads(data)
-        makers: dict[str, Callable[[list[Any]], Entry]] = {kind: _maker(kind, found["keys"][kind]) for kind in KINDS}
+        found = json.loads(data.decode())
+        makers = {kind: _maker(kind, tuple(found["keys"][kind])) for kind in KINDS}
         return [makers[row[0]](row) if row[0] else _error(*row[1:]) for row in found["rows"]]
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise ProtocolError(f"a list of files that can not be read: {error}") from error
@@ -47,7 +48,8 @@ def entries_of(found: list[Entry | GogglesError]) -> list[Entry]:
     return entries
 
 
-def _maker(kind: str, keys: list[str]) -> Callable[[list[Any]], Entry]:
+@functools.lru_cache(maxsize=16)
+def _maker(kind: str, keys: tuple[str, ...]) -> Callable[[list[Any]], Entry]:
     """What makes a record of a row, whose values have these keys."""
     record = KINDS[kind]
     wanted = [key for key in keys_of(record) if key in keys]

@@ -7,10 +7,11 @@ the other side.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
-from rpyc.core import consts
+from rpyc.core import brine, consts
 from rpyc.core.protocol import Connection
 
 from goggles.errors import PermissionDenied
@@ -52,6 +53,47 @@ class GuardedConnection(Connection):  # type: ignore[misc]
     def _request_handlers(cls) -> dict[int, Callable[..., Any]]:
         every = super()._request_handlers()
         return {number: every[number] for number in _ANSWERED}
+
+    def serve_all(self) -> None:
+        """Answer until the other side hangs up.  As rpyc's own, for the one thread that a connection has here."""
+        try:
+            while not self.closed:
+                self._recvlock.acquire()
+                self._dispatch(self._receive())
+        except EOFError:
+            pass
+        finally:
+            self.close()
+
+    def _receive(self) -> bytes:
+        try:
+            return bytes(self._channel.recv())
+        except BaseException:
+            self._recvlock.release()
+            raise
+
+    def ask(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float) -> Any:
+        """The answer of a method of the other side's service; TimeoutError.
+
+        As `sync_request`, where no other thread uses this connection: what comes is our answer, or a request of the
+        other side that has to be answered before (it reads a file object of ours)."""
+        seq, deadline = self._get_seq_id(), time.monotonic() + timeout
+        self._send(consts.MSG_REQUEST, seq, (consts.HANDLE_CALLATTR, self._box(self._call_of(method, args, kwargs))))
+        while True:
+            if not self._channel.poll(max(0.0, deadline - time.monotonic())):
+                raise TimeoutError(f"no answer within {timeout:g} s")
+            data = self._channel.recv()
+            if data[0] != consts.MSG_REQUEST:
+                number, answer = brine.load(data[1:])
+                if number == seq and data[0] == consts.MSG_REPLY:
+                    return self._unbox(answer)
+                if number == seq:
+                    raise self._unbox_exc(answer)
+            self._recvlock.acquire()
+            self._dispatch(data)
+
+    def _call_of(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        return self.root, method, args, tuple(kwargs.items())
 
     def _dispatch(self, data: bytes) -> None:
         caller = getattr(self._local_root, "caller", None)

@@ -67,7 +67,7 @@ class Peer:
     def call(self, method: str, *args: Any, timeout: float = CALL, **kwargs: Any) -> Any:
         """The answer of the peer's exposed method; values only.  Raises what the peer raised."""
         with self._lock:
-            return self._guard(lambda: self._ask(method, args, kwargs, timeout).value, method, timeout)
+            return self._guard(lambda: self._connection.ask(method, args, kwargs, timeout), method, timeout)
 
     def call_each(self, method: str, arguments: Iterable[tuple[Any, ...]], window: int = 64) -> Iterator[Any]:
         """`call` for each tuple of arguments, `window` of them in flight; answers in order, errors as values."""

@@ -28,11 +28,12 @@ class TlsStream(SocketStream):  # type: ignore[misc]
     The socket's timeout bounds each stalled read or write within a frame; between frames it may be silent."""
 
     __slots__ = ("_buffer", "_end", "_start")
+    _buffer: memoryview
     sock: Any
 
     def __init__(self, sock: ssl.SSLSocket) -> None:
         super().__init__(sock)
-        self._buffer = bytearray(BUFFER)
+        self._buffer = memoryview(bytearray(BUFFER))
         self._start = self._end = 0
 
     def poll(self, timeout: object) -> bool:
@@ -40,26 +41,30 @@ class TlsStream(SocketStream):  # type: ignore[misc]
             return True
         return bool(super().poll(timeout))
 
-    def read(self, count: int) -> bytes:
-        """Exactly `count` bytes; EOFError where the peer is gone or stalls."""
-        if count <= self._end - self._start:
-            self._start += count
-            return bytes(memoryview(self._buffer)[self._start - count : self._start])
+    def read(self, count: int, started: bool = False) -> bytes:
+        """Exactly `count` bytes; EOFError where the peer is gone or stalls.  `started`: within a message."""
+        if self._start == self._end:
+            self._start, self._end = 0, self._receive(self._buffer, started)
+        end = self._start + count
+        if end <= self._end:
+            found = bytes(self._buffer[self._start : end])
+            self._start = end
+            return found
         result = bytearray(count)
         self._read_into(memoryview(result))
         return bytes(result)
 
     def _read_into(self, target: memoryview) -> None:
-        have = min(len(target), self._end - self._start)
-        target[:have] = memoryview(self._buffer)[self._start : self._start + have]
-        self._start += have
+        have = self._end - self._start
+        target[:have] = self._buffer[self._start : self._end]
+        self._start = self._end
         while have < len(target):
             if len(target) - have >= BUFFER:
                 have += self._receive(target[have:], started=True)
                 continue
-            self._start, self._end = 0, self._receive(memoryview(self._buffer), started=have > 0)
+            self._start, self._end = 0, self._receive(self._buffer, started=True)
             step = min(len(target) - have, self._end)
-            target[have : have + step] = memoryview(self._buffer)[:step]
+            target[have : have + step] = self._buffer[:step]
             have, self._start = have + step, step
 
     def _receive(self, target: memoryview, started: bool) -> int:
@@ -116,8 +121,8 @@ class TlsChannel(Channel):  # type: ignore[misc]
         if length > MAX_FRAME:
             self.close()
             raise EOFError(f"a message of {length} bytes was announced, the limit is {MAX_FRAME}")
-        data = self.stream.read(length + len(self.FLUSHER))[: -len(self.FLUSHER)]
-        return self._inflate(data) if compressed else bytes(data)
+        data = self.stream.read(length + len(self.FLUSHER), started=True)[: -len(self.FLUSHER)]
+        return self._inflate(data) if compressed else data
 
     def _inflate(self, data: bytes) -> bytes:
         try:
