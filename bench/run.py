@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--json", type=Path, default=Path("bench/last.json"), help="where the figures go (default: %(default)s)"
     )
     options = parser.parse_args(argv)
-    console, about = Console(), machine()
+    console, about = Console(width=max(140, Console().width)), machine()
     sections = options.only or [each for each in SECTIONS if not (options.quick and each in ("big", "others"))]
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir=options.folder)).resolve()
     runs, size = (2, 128 * MIB) if options.quick else (5, 1024 * MIB)

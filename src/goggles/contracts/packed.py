@@ -1,42 +1,93 @@
-"""Many files and directories in one piece of JSON, which takes a tenth of the time that tuples of pairs take.
+"""Many files and directories in one piece of JSON, which takes a twentieth of the time that tuples of pairs take.
 
-Format: {"keys": {"FILE": [...], "DIRECTORY": [...]}, "rows": [[type, value, ...], ...]}, the values in the order of the
-keys; an error is ["", code, message, hint].  Unknown keys from a newer peer are ignored.
+Format: {"count": n, "order": [kind, ...], kind: {"same": {key: value}, "columns": {key: [value, ...]}}, ...}.  `order`
+has the kind of each record (one word where all are of it): FILE, DIRECTORY, or "" for an error.  What is the same in all
+records of a kind is said once.  Keys that are missing have their default, unknown ones from a newer peer are ignored.
 """
 
 from __future__ import annotations
 
-import functools
 import json
-from collections.abc import Callable, Iterable
-from operator import attrgetter, itemgetter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import MISSING, fields
+from itertools import repeat
+from operator import attrgetter
 from typing import Any
 
 from goggles.contracts.records import DIRECTORY, FILE, DirInfo, Entry, FileInfo, keys_of
 from goggles.errors import BY_CODE, GogglesError, ProtocolError
 
-KINDS: dict[str, type[FileInfo] | type[DirInfo]] = {FILE: FileInfo, DIRECTORY: DirInfo}
+ERROR = ""
+KEYS: dict[str, tuple[str, ...]] = {
+    FILE: tuple(keys_of(FileInfo)),
+    DIRECTORY: tuple(keys_of(DirInfo)),
+    ERROR: ("code", "message", "hint"),
+}
 TUPLES = ("storages", "elsewhere", "unavailable", "files")  # JSON makes lists of them
+DEFAULTS = {
+    field.name: field.default for field in (*fields(DirInfo), *fields(FileInfo)) if field.default is not MISSING
+}
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-_values = {kind: attrgetter(*keys_of(record)) for kind, record in KINDS.items()}
+_values = {kind: attrgetter(*keys) for kind, keys in KEYS.items()}
 
 
 def pack(entries: Iterable[Entry | GogglesError]) -> bytes:
-    rows = [
-        ("", one.code, one.message, one.hint) if isinstance(one, GogglesError) else (one.type, *_values[one.type](one))
-        for one in entries
-    ]
-    return _encode({"keys": {kind: list(keys_of(record)) for kind, record in KINDS.items()}, "rows": rows}).encode()
+    order: list[str] = []
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    for one in entries:
+        kind = ERROR if isinstance(one, GogglesError) else one.type
+        order.append(kind)
+        found.setdefault(kind, []).append(_values[kind](one))
+    table: dict[str, Any] = {kind: _table(KEYS[kind], rows) for kind, rows in found.items()}
+    return _encode({"count": len(order), "order": order[0] if len(found) == 1 else order, **table}).encode()
+
+
+def _table(keys: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, dict[str, Any]]:
+    same, columns = {}, {}
+    for key, column in zip(keys, zip(*rows, strict=True), strict=True):
+        if column.count(column[0]) == len(column):
+            same[key] = column[0]
+        else:
+            columns[key] = column
+    return {"same": same, "columns": columns}
 
 
 def unpack(data: bytes) -> list[Entry | GogglesError]:
     """ProtocolError where that is none of our format."""
     try:
         found = json.loads(data.decode())
-        makers = {kind: _maker(kind, tuple(found["keys"][kind])) for kind in KINDS}
-        return [makers[row[0]](row) if row[0] else _error(*row[1:]) for row in found["rows"]]
-    except (ValueError, TypeError, KeyError, IndexError) as error:
+        order, count = found["order"], found["count"]
+        if isinstance(order, str):
+            return _records(order, found[order], count) if count else []
+        records = {kind: iter(_records(kind, found[kind], order.count(kind))) for kind in set(order)}
+        return [next(records[kind]) for kind in order]
+    except (ValueError, TypeError, KeyError, AttributeError, StopIteration) as error:
         raise ProtocolError(f"a list of files that can not be read: {error}") from error
+
+
+def _records(kind: str, table: dict[str, dict[str, Any]], count: int) -> list[Entry | GogglesError]:
+    columns = [_column(key, table, count) for key in KEYS[kind]]
+    make: Any = {FILE: FileInfo, DIRECTORY: DirInfo, ERROR: _error}[kind]
+    made = list(map(make, *columns))
+    if len(made) != count:
+        raise ValueError(f"{count} records were announced, {len(made)} came")
+    return made
+
+
+def _column(key: str, table: dict[str, dict[str, Any]], count: int) -> Iterator[Any]:
+    if key in table["columns"]:
+        column = table["columns"][key]
+        return map(_frozen, column) if key in TUPLES else iter(column)
+    value = table["same"][key] if key in table["same"] else DEFAULTS[key]
+    return repeat(_frozen(value) if key in TUPLES else value, count)
+
+
+def _frozen(value: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(tuple(one) if isinstance(one, list) else one for one in value)
+
+
+def _error(code: str, message: str, hint: str) -> GogglesError:
+    return BY_CODE.get(code, GogglesError)(message, hint)
 
 
 def entries_of(found: list[Entry | GogglesError]) -> list[Entry]:
@@ -46,27 +97,3 @@ def entries_of(found: list[Entry | GogglesError]) -> list[Entry]:
         if isinstance(one, GogglesError):
             raise one
     return entries
-
-
-@functools.lru_cache(maxsize=16)
-def _maker(kind: str, keys: tuple[str, ...]) -> Callable[[list[Any]], Entry]:
-    """What makes a record of a row, whose values have these keys."""
-    record = KINDS[kind]
-    wanted = [key for key in keys_of(record) if key in keys]
-    pick = itemgetter(*(1 + keys.index(key) for key in wanted))
-    lists = [wanted.index(key) for key in TUPLES if key in wanted]
-    if wanted != list(keys_of(record))[: len(wanted)]:
-        return lambda row: record(**dict(zip(wanted, _tuples(pick(row), lists), strict=True)))
-    return lambda row: record(*_tuples(pick(row), lists))
-
-
-def _tuples(values: tuple[Any, ...], places: list[int]) -> list[Any]:
-    row = list(values)
-    for place in places:
-        inner = row[place]
-        row[place] = tuple(map(tuple, inner)) if inner and isinstance(inner[0], list) else tuple(inner)
-    return row
-
-
-def _error(code: str, message: str, hint: str) -> GogglesError:
-    return BY_CODE.get(code, GogglesError)(message, hint)

@@ -96,6 +96,10 @@ class Rows:
     def all(self) -> list[Any]:
         return list(self)
 
+    def tuples(self) -> Iterator[tuple[Any, ...]]:
+        """The rows as they come from the driver."""
+        return iter(self._cursor)
+
     def first(self) -> Any:
         found = self._cursor.fetchone()
         self._cursor.close()

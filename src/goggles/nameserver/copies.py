@@ -122,7 +122,7 @@ class Copies(Marks):
         """Storage ids by entry id."""
         found: dict[int, list[int]] = {}
         for start in range(0, len(ids), CHUNK):
-            for entry, storage in self.tx.execute(sql.HOLDERS, {"ids": list(ids[start : start + CHUNK])}):
+            for entry, storage in self.tx.execute(sql.HOLDERS, {"ids": list(ids[start : start + CHUNK])}).tuples():
                 found.setdefault(entry, []).append(storage)
         return found
 

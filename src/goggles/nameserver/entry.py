@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A file or a directory.  `copies` is null for directories that do as the one above them."""
 
     id: int
@@ -39,19 +38,6 @@ class Written:
 
 
 def entry_of(row: Any) -> Entry:
-    """The entry in a row of all columns of `entries`."""
-    return Entry(
-        row.id,
-        row.parent_id,
-        row.name,
-        row.kind,
-        row.copies,
-        row.created_at,
-        row.modified_at,
-        row.size,
-        row.sha256,
-        row.generation,
-        row.version or "",
-        row.uploader,
-        row.source,
-    )
+    """The entry in a row of all columns of `entries`, which stand in the order of its fields."""
+    made = Entry._make(row)
+    return made if made.version else made._replace(version="")  # null for directories

@@ -23,10 +23,11 @@ from goggles.nameserver.replication import Standing
 from goggles.nameserver.site import Site
 from goggles.nameserver.states import NodeState
 from goggles.nameserver.tree import Tree
-from goggles.paths import DfsPath, join, parse, split
+from goggles.paths import DfsPath, parse, split
 
 MAX_LISTING = 10_000
 SETREP_PAGE = 500
+ALONE = Elsewhere([], [])
 
 
 class Namespace:
@@ -258,7 +259,8 @@ class Namespace:
     # --- records ---------------------------------------------------------------------------
 
     def _infos(self, tree: Tree, parent: DfsPath, entries: list[Entry]) -> list[EntryInfo]:
-        placed = [(entry, join(parent, entry.name)) for entry in entries]
+        prefix = parent.rstrip("/") + "/"
+        placed = [(entry, DfsPath(prefix + entry.name)) for entry in entries]
         files = iter(self.file_infos(tree, [(entry, path) for entry, path in placed if not entry.is_dir]))
         counts = tree.count_children([entry.id for entry in entries if entry.is_dir])
         return [
@@ -277,35 +279,41 @@ class Namespace:
         ids = [entry.id for entry, _ in files]
         holders = tree.instances_of(ids)
         others = tree.holders_elsewhere(ids) if self._site.linked else {}
-        alone = Elsewhere([], [])
-        return [
-            self._file_info(entry, path, holders.get(entry.id, []), others.get(entry.id, alone))
-            for entry, path in files
-        ]
+        known: dict[tuple[int, ...], tuple[int, tuple[str, ...]]] = {}
+        infos: list[FileInfo] = []
+        for entry, path in files:
+            here = tuple(holders.get(entry.id, ()))
+            if here not in known:
+                known[here] = self._holders(here)
+            infos.append(_file_info(entry, path, *known[here], others.get(entry.id, ALONE)))
+        return infos
 
-    def _file_info(self, entry: Entry, path: DfsPath, holders: list[int], others: Elsewhere) -> FileInfo:
-        nodes = sorted(
-            (self._site.roster.get(holder) for holder in holders),
-            key=lambda node: (node.standing is not Standing.LIVE, node.name),
-        )
-        return FileInfo(
-            path=path,
-            type=FILE,
-            size=entry.size,
-            hash=entry.sha256,
-            generation=entry.generation,
-            copies=entry.copies or 0,
-            live=sum(node.standing is Standing.LIVE for node in nodes),
-            storages=tuple(node.name for node in nodes),
-            created=entry.created,
-            modified=entry.modified,
-            uploader=entry.uploader,
-            source=entry.source,
-            version=entry.version,
-            offsite=not nodes and bool(others.remote),
-            elsewhere=tuple(sorted((librarian, store) for librarian, store, *_ in others.remote)),
-            unavailable=tuple(sorted(storage for storage, *_ in others.gone)),
-        )
+    def _holders(self, ids: tuple[int, ...]) -> tuple[int, tuple[str, ...]]:
+        """(copies that count, names of the storages, those first)."""
+        nodes = [self._site.roster.get(number) for number in ids]
+        nodes.sort(key=lambda node: (node.standing is not Standing.LIVE, node.name))
+        return sum(node.standing is Standing.LIVE for node in nodes), tuple(node.name for node in nodes)
+
+
+def _file_info(entry: Entry, path: DfsPath, live: int, storages: tuple[str, ...], others: Elsewhere) -> FileInfo:
+    return FileInfo(
+        path,
+        FILE,
+        entry.size,
+        entry.sha256,
+        entry.generation,
+        entry.copies or 0,
+        live,
+        storages,
+        entry.created,
+        entry.modified,
+        entry.uploader,
+        entry.source,
+        not storages and bool(others.remote),
+        entry.version,
+        tuple(sorted((librarian, store) for librarian, store, *_ in others.remote)) if others.remote else (),
+        tuple(sorted(storage for storage, *_ in others.gone)) if others.gone else (),
+    )
 
 
 def _set_page(tx: Transaction, directory: int, copies: int, after: int) -> list[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
@@ -156,7 +156,7 @@ class Tree(Copies):
     def listing(self, path: DfsPath, after: str = "", limit: int = 10_000) -> list[Entry]:
         """A page of the entries of a directory, in byte order of their names."""
         directory = self.need_dir(path)
-        rows = self.tx.execute(sql.PAGE, {"parent": directory.id, "after": after, "most": limit})
+        rows = self.tx.execute(sql.PAGE, {"parent": directory.id, "after": after, "most": limit}).tuples()
         return [entry_of(row) for row in rows]
 
     def count_children(self, directories: Sequence[int]) -> dict[int, int]:
@@ -334,7 +334,7 @@ class Tree(Copies):
         self.count(size=values["size"] - there.size)
         self.add_holders(there.id, values["size"], holders)
         changes = values | {"generation": there.generation + 1, "copies": copies, "modified": self.now}
-        return Written(replace(there, **changes), there, old_holders)
+        return Written(there._replace(**changes), there, old_holders)
 
     def set_created(self, entry: int, created: float) -> None:
         """A file that was made elsewhere keeps the time at which it was made."""
