@@ -1,7 +1,7 @@
 """Many files and directories in one piece of JSON, which takes a twentieth of the time that tuples of pairs take.
 
 Format: {"count": n, "order": [kind, ...], kind: {"same": {key: value}, "columns": {key: [value, ...]}}, ...}.  `order`
-has the kind of each record (one word where all are of it): FILE, DIRECTORY, or "" for an error.  What is the same in all
+has the kind of each record (one word where all are of it): FILE, DIRECTORY, "" for an error.  What is the same in all
 records of a kind is said once.  Keys that are missing have their default, unknown ones from a newer peer are ignored.
 """
 
