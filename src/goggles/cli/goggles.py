@@ -58,8 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     copy = tools.add_parser(
         "copy-database",
         help="all of a stopped site's database into a new one, of either kind",
-        description="Copy the database of a stopped site into a new one, from SQLite to PostgreSQL or back.  All rows are read "
-        "again and compared before the new one counts; the old one is not changed.",
+        description="Copy the database of a stopped site into a new one, from SQLite to PostgreSQL or back.  All rows "
+        "are read again and compared before the new one counts; the old one is not changed.",
     )
     copy.add_argument("--database", required=True, help="file name or URL, as the nameserver has it")
     copy.add_argument("--to", required=True, metavar="DATABASE", help="file name or URL of a new, empty database")
