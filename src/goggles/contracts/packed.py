@@ -18,6 +18,7 @@ from goggles.contracts.records import DIRECTORY, FILE, DirInfo, Entry, FileInfo,
 from goggles.errors import BY_CODE, GogglesError, ProtocolError
 
 ERROR = ""
+Row = tuple[Any, ...]
 KEYS: dict[str, tuple[str, ...]] = {
     FILE: tuple(keys_of(FileInfo)),
     DIRECTORY: tuple(keys_of(DirInfo)),
@@ -32,17 +33,22 @@ _values = {kind: attrgetter(*keys) for kind, keys in KEYS.items()}
 
 
 def pack(entries: Iterable[Entry | GogglesError]) -> bytes:
+    kinds = ((ERROR if isinstance(one, GogglesError) else one.type, one) for one in entries)
+    return pack_rows((kind, _values[kind](one)) for kind, one in kinds)
+
+
+def pack_rows(rows: Iterable[tuple[str, Row]]) -> bytes:
+    """`pack` for (kind, values in the order of its keys), where no records are needed."""
     order: list[str] = []
-    found: dict[str, list[tuple[Any, ...]]] = {}
-    for one in entries:
-        kind = ERROR if isinstance(one, GogglesError) else one.type
+    found: dict[str, list[Row]] = {}
+    for kind, values in rows:
         order.append(kind)
-        found.setdefault(kind, []).append(_values[kind](one))
+        found.setdefault(kind, []).append(values)
     table: dict[str, Any] = {kind: _table(KEYS[kind], rows) for kind, rows in found.items()}
     return _encode({"count": len(order), "order": order[0] if len(found) == 1 else order, **table}).encode()
 
 
-def _table(keys: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, dict[str, Any]]:
+def _table(keys: Sequence[str], rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     same, columns = {}, {}
     for key, column in zip(keys, zip(*rows, strict=True), strict=True):
         if column.count(column[0]) == len(column):

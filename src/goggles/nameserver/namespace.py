@@ -13,6 +13,7 @@ from functools import partial
 
 from goggles.contracts import orders
 from goggles.contracts.data import MAX_COPIES
+from goggles.contracts.packed import Row
 from goggles.contracts.records import DIRECTORY, FILE, DirInfo, FileInfo, SiteInfo, StorageInfo, Value
 from goggles.contracts.records import Entry as EntryInfo
 from goggles.errors import BadRequest, GogglesError, IsADirectory, NotADirectory
@@ -28,6 +29,7 @@ from goggles.paths import DfsPath, parse, split
 MAX_LISTING = 10_000
 SETREP_PAGE = 500
 ALONE = Elsewhere([], [])
+RECORDS: dict[str, type[FileInfo] | type[DirInfo]] = {FILE: FileInfo, DIRECTORY: DirInfo}
 
 
 class Namespace:
@@ -58,19 +60,24 @@ class Namespace:
         entry = tree.need(wanted)
         if entry.is_dir:
             names = tuple(e.name for e in tree.listing(wanted, "", MAX_LISTING))
-            return self._dir_info(tree, entry, wanted, names)
+            count = tree.count_children([entry.id]).get(entry.id, 0)
+            return DirInfo(*_dir_values(entry, wanted, names, count))
         return self.file_infos(tree, [(entry, wanted)])[0]
 
     def listing(self, path: str, after: str = "", limit: int = MAX_LISTING) -> list[EntryInfo]:
         """A page of the entries of a directory, in byte order of their names; a file lists itself."""
+        return [RECORDS[kind](*values) for kind, values in self.rows(path, after, limit)]
+
+    def rows(self, path: str, after: str, limit: int) -> list[tuple[str, Row]]:
+        """`listing`, for each entry FILE or DIRECTORY and the values of its record."""
         if not 0 < limit <= MAX_LISTING:
             raise BadRequest(f"a page may have 1 to {MAX_LISTING} entries, not {limit}")
         wanted = parse(path)
         with self._site.look() as tree:
             entry = tree.need(wanted)
             if not entry.is_dir:
-                return list(self.file_infos(tree, [(entry, wanted)]))
-            return self._infos(tree, wanted, tree.listing(wanted, after, limit))
+                return [(FILE, values) for values in self._file_values(tree, [(entry, wanted)])]
+            return self._rows(tree, wanted, tree.listing(wanted, after, limit))
 
     def find(self, path: str) -> Entry | None:
         with self._site.look() as tree:
@@ -258,35 +265,34 @@ class Namespace:
 
     # --- records ---------------------------------------------------------------------------
 
-    def _infos(self, tree: Tree, parent: DfsPath, entries: list[Entry]) -> list[EntryInfo]:
+    def _rows(self, tree: Tree, parent: DfsPath, entries: list[Entry]) -> list[tuple[str, Row]]:
         prefix = parent.rstrip("/") + "/"
-        placed = [(entry, DfsPath(prefix + entry.name)) for entry in entries]
-        files = iter(self.file_infos(tree, [(entry, path) for entry, path in placed if not entry.is_dir]))
+        files = [(entry, DfsPath(prefix + entry.name)) for entry in entries if not entry.is_dir]
+        values = iter(self._file_values(tree, files))
         counts = tree.count_children([entry.id for entry in entries if entry.is_dir])
         return [
-            self._dir_info(tree, entry, path, (), counts.get(entry.id, 0)) if entry.is_dir else next(files)
-            for entry, path in placed
+            (DIRECTORY, _dir_values(entry, prefix + entry.name, (), counts.get(entry.id, 0)))
+            if entry.is_dir
+            else (FILE, next(values))
+            for entry in entries
         ]
 
-    def _dir_info(
-        self, tree: Tree, entry: Entry, path: DfsPath, names: tuple[str, ...], count: int | None = None
-    ) -> DirInfo:
-        if count is None:
-            count = tree.count_children([entry.id]).get(entry.id, 0)
-        return DirInfo(path, DIRECTORY, names, count, entry.copies, entry.created, entry.modified)
-
     def file_infos(self, tree: Tree, files: list[tuple[Entry, DfsPath]]) -> list[FileInfo]:
+        return [FileInfo(*values) for values in self._file_values(tree, files)]
+
+    def _file_values(self, tree: Tree, files: list[tuple[Entry, DfsPath]]) -> list[Row]:
+        """The values of a FileInfo for each."""
         ids = [entry.id for entry, _ in files]
         holders = tree.instances_of(ids)
         others = tree.holders_elsewhere(ids) if self._site.linked else {}
         known: dict[tuple[int, ...], tuple[int, tuple[str, ...]]] = {}
-        infos: list[FileInfo] = []
+        rows: list[Row] = []
         for entry, path in files:
             here = tuple(holders.get(entry.id, ()))
             if here not in known:
                 known[here] = self._holders(here)
-            infos.append(_file_info(entry, path, *known[here], others.get(entry.id, ALONE)))
-        return infos
+            rows.append(_file_values(entry, path, *known[here], others.get(entry.id, ALONE)))
+        return rows
 
     def _holders(self, ids: tuple[int, ...]) -> tuple[int, tuple[str, ...]]:
         """(copies that count, names of the storages, those first)."""
@@ -295,8 +301,12 @@ class Namespace:
         return sum(node.standing is Standing.LIVE for node in nodes), tuple(node.name for node in nodes)
 
 
-def _file_info(entry: Entry, path: DfsPath, live: int, storages: tuple[str, ...], others: Elsewhere) -> FileInfo:
-    return FileInfo(
+def _dir_values(entry: Entry, path: str, names: tuple[str, ...], count: int) -> Row:
+    return path, DIRECTORY, names, count, entry.copies, entry.created, entry.modified
+
+
+def _file_values(entry: Entry, path: str, live: int, storages: tuple[str, ...], others: Elsewhere) -> Row:
+    return (
         path,
         FILE,
         entry.size,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from goggles import version
 from goggles.contracts.data import Committed
-from goggles.contracts.packed import pack
+from goggles.contracts.packed import pack, pack_rows
 from goggles.contracts.records import Pairs, Value
 from goggles.errors import BadRequest, LimitExceeded
 from goggles.nameserver.doors import Doors, Owners, bounded, each, item_answer, pair, request_id, triple
@@ -76,8 +76,9 @@ class UserDoors(Doors):
         """A page of `ls`: up to `limit` entries whose names come after `after` in byte order.
 
         `packed`: as bytes, which is much faster (`goggles.contracts.packed`)."""
-        found = self._names.listing(path, after, limit)
-        return pack(found) if packed else tuple(entry.to_wire() for entry in found)
+        if packed:
+            return pack_rows(self._names.rows(path, after, limit))
+        return tuple(entry.to_wire() for entry in self._names.listing(path, after, limit))
 
     @exposed(*USERS, level=Level.READONLY)
     def stat(self, path: str) -> Pairs:
