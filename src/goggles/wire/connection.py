@@ -80,7 +80,7 @@ class GuardedConnection(Connection):  # type: ignore[misc]
         seq, deadline = self._get_seq_id(), time.monotonic() + timeout
         self._send(consts.MSG_REQUEST, seq, (consts.HANDLE_CALLATTR, self._box(self._call_of(method, args, kwargs))))
         while True:
-            if not self._channel.poll(max(0.0, deadline - time.monotonic())):
+            if not self._channel.stream.wait(deadline - time.monotonic()):
                 raise TimeoutError(f"no answer within {timeout:g} s")
             data = self._channel.recv()
             if data[0] != consts.MSG_REQUEST:

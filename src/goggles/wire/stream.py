@@ -10,6 +10,7 @@ the file descriptor shows nothing of them.
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import zlib
@@ -27,7 +28,7 @@ class TlsStream(SocketStream):  # type: ignore[misc]
 
     The socket's timeout bounds each stalled read or write within a frame; between frames it may be silent."""
 
-    __slots__ = ("_buffer", "_end", "_start")
+    __slots__ = ("_buffer", "_end", "_poller", "_start")
     _buffer: memoryview
     sock: Any
 
@@ -35,6 +36,14 @@ class TlsStream(SocketStream):  # type: ignore[misc]
         super().__init__(sock)
         self._buffer = memoryview(bytearray(BUFFER))
         self._start = self._end = 0
+        self._poller = select.poll()
+        self._poller.register(sock, select.POLLIN)
+
+    def wait(self, seconds: float) -> bool:
+        """Whether there is something to read within this time; EOFError where the connection is closed."""
+        if self.closed:
+            raise EOFError("the connection is closed")
+        return self._start < self._end or bool(self.sock.pending() or self._poller.poll(1e3 * max(0.0, seconds)))
 
     def poll(self, timeout: object) -> bool:
         if self._start < self._end or (self.sock is not ClosedFile and self.sock.pending()):
