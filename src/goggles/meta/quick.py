@@ -12,7 +12,7 @@ import contextlib
 import sqlite3
 import threading
 from collections import deque, namedtuple
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, Executable, Float
@@ -96,10 +96,6 @@ class Rows:
     def all(self) -> list[Any]:
         return list(self)
 
-    def tuples(self) -> Iterator[tuple[Any, ...]]:
-        """The rows as they come from the driver."""
-        return iter(self._cursor)
-
     def first(self) -> Any:
         found = self._cursor.fetchone()
         self._cursor.close()
@@ -124,6 +120,11 @@ class Rows:
     @property
     def rowcount(self) -> int:
         return self._cursor.rowcount
+
+
+def plain(rows: Any) -> Iterable[Any]:
+    """The same rows, as plain tuples where that saves time: for those whose columns are known by their order."""
+    return rows._cursor if isinstance(rows, Rows) else rows
 
 
 class Scalars:

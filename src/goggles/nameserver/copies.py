@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from goggles.meta.quick import plain
 from goggles.meta.tables import ROOT_ID, TRASH_ID
 from goggles.nameserver import statements as sql
 from goggles.nameserver.entry import Entry, entry_of
@@ -122,7 +123,7 @@ class Copies(Marks):
         """Storage ids by entry id."""
         found: dict[int, list[int]] = {}
         for start in range(0, len(ids), CHUNK):
-            for entry, storage in self.tx.execute(sql.HOLDERS, {"ids": list(ids[start : start + CHUNK])}).tuples():
+            for entry, storage in plain(self.tx.execute(sql.HOLDERS, {"ids": list(ids[start : start + CHUNK])})):
                 found.setdefault(entry, []).append(storage)
         return found
 

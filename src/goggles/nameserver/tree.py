@@ -22,6 +22,7 @@ from goggles.errors import (
     NotEmpty,
     NotFound,
 )
+from goggles.meta.quick import plain
 from goggles.meta.tables import ROOT_ID, TRASH_ID
 from goggles.nameserver import statements as sql
 from goggles.nameserver.copies import CHUNK, Copies
@@ -156,8 +157,8 @@ class Tree(Copies):
     def listing(self, path: DfsPath, after: str = "", limit: int = 10_000) -> list[Entry]:
         """A page of the entries of a directory, in byte order of their names."""
         directory = self.need_dir(path)
-        rows = self.tx.execute(sql.PAGE, {"parent": directory.id, "after": after, "most": limit}).tuples()
-        return [entry_of(row) for row in rows]
+        rows = self.tx.execute(sql.PAGE, {"parent": directory.id, "after": after, "most": limit})
+        return [entry_of(row) for row in plain(rows)]
 
     def count_children(self, directories: Sequence[int]) -> dict[int, int]:
         """Number of entries by directory id; 0 is left out."""
