@@ -58,11 +58,16 @@ def get(site: Composition, name: str) -> bytes:
     return (site.local / f"back-{name}").read_bytes()
 
 
+def health(site: Composition, service: str) -> str:
+    """As the engine sees it."""
+    return str(site.inspect(service)["State"]["Health"]["Status"])
+
+
 # --- how it starts, and as whom --------------------------------------------------------------
 
 
 def test_a_storage_waits_until_its_nameserver_is_healthy(site: Composition):
-    assert site.inspect("nameserver")["State"]["Health"]["Status"] == "healthy"
+    assert health(site, "nameserver") == "healthy"
     healthy = site.inspect("nameserver")["State"]["Health"]["Log"][0]["Start"]
     assert site.inspect("alice")["State"]["StartedAt"] > healthy[:19]
     assert "nobody answers" not in site.log("alice"), "it came before the nameserver was there"
@@ -117,6 +122,7 @@ def test_health_tells_a_storage_without_its_nameserver(whole: Composition):
     finally:
         whole.network("connect", "main", "nameserver")
     whole.wait_for("alice is well", lambda: whole.inside("alice", "vg-health", "storage", check=False).returncode == 0)
+    whole.wait_for("the engine sees it too", lambda: health(whole, "nameserver") == "healthy")
 
 
 # --- put and get -----------------------------------------------------------------------------
