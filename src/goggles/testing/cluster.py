@@ -35,6 +35,7 @@ SOURCE = str(Path(goggles.__file__).resolve().parents[1])
 HOSTS = ("localhost", "127.0.0.1")
 PORTS = range(10_000, 32_000)
 MIB = 1 << 20
+MOMENT = 0.3  # seconds
 
 
 def free_port() -> int:
@@ -54,6 +55,11 @@ def wait_until(what: str, true: Callable[[], bool], seconds: float = 30.0) -> No
             raise Unavailable(f"waited {seconds:g} s in vain: {what}")
         time.sleep(pause)
         pause = min(0.2, pause * 1.5)
+
+
+def _after(seconds: float, true: Callable[[Session], bool], session: Session) -> bool:
+    time.sleep(seconds)
+    return true(session)
 
 
 class Certificates:
@@ -257,7 +263,8 @@ class Cluster:
             wait_until("all copies made", lambda: session.du()[0].owed == 0, seconds)
 
     def wait_settled(self, seconds: float = 60.0) -> None:
-        """Return when every copy is made, every order carried out, and nothing is in flight."""
+        """Return when every copy is made, every order carried out, and nothing is in flight; a moment later too,
+        because what is read before it is trimmed does not show."""
 
         def settled(session: Session) -> bool:
             site, storages = session.du()
@@ -266,7 +273,7 @@ class Cluster:
             return quiet and all(info.state in ("active", "held") for info in storages) and copies >= site.files
 
         with self.connect() as session:
-            wait_until("the site at rest", lambda: settled(session), seconds)
+            wait_until("the site at rest", lambda: settled(session) and _after(MOMENT, settled, session), seconds)
 
     def _check_alive(self) -> None:
         for process in [self.nameserver, *self.storages.values()]:
