@@ -10,6 +10,7 @@ from goggles.contracts.records import Record
 DEFAULT_COPIES = 2
 MAX_COPIES = 16
 MAX_BATCH = 1_000
+MAX_HOPS = 16  # storages further on in one request of the data plane
 MAX_TOGETHER = 256  # small files in one request of the data plane
 SMALL = 64 << 10  # bytes; such files travel together, or at least in one piece
 Next = tuple[str, str, int, bytes, int]  # a hop on the data plane: name, host, port, grant, after

@@ -76,5 +76,5 @@ def _between(sock: ssl.SSLSocket) -> list[x509.Certificate]:
     """The intermediate certificates that the peer sent; none in a resumed session."""
     inner = sock if hasattr(sock, "get_unverified_chain") else sock._sslobj  # type: ignore[attr-defined]  # public from 3.13 on
     chain = inner.get_unverified_chain() or []
-    shown = [item if isinstance(item, bytes) else item.public_bytes(ssl._ssl.ENCODING_DER) for item in chain]  # type: ignore[attr-defined]
+    shown = [item if isinstance(item, bytes) else item.public_bytes(ssl._ssl.ENCODING_DER) for item in chain]  # type: ignore[attr-defined]  # no stubs for _ssl
     return [x509.load_der_x509_certificate(each) for each in shown[1 : 1 + MAX_CHAIN]]

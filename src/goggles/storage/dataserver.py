@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from goggles import failpoints
 from goggles.clock import Clock
-from goggles.contracts.data import SMALL, Next
+from goggles.contracts.data import MAX_HOPS, SMALL, Next
 from goggles.contracts.grants import PUSH, READ, WRITE, Grant, check
 from goggles.errors import BadRequest, ConnectionLost, ProtocolError, StorageFailure
 from goggles.storage import delivering
@@ -30,7 +30,6 @@ from goggles.wire.service import Caller
 
 log = logging.getLogger(__name__)
 IDLE = 300.0  # seconds without a request until a connection is closed
-MAX_HOPS = 16
 KINDS = ("write", "write_many", "read", "read_many", "arrived", "append")
 
 

@@ -65,9 +65,12 @@ class Part:
         try:
             yield self.staged
         except Exception as error:  # noqa: BLE001 - told to the caller; `faults.known` logs what is not ours
-            self.error = faults.known(error, f"staging {self.upload}")
-            if self.staged is not None:
-                self.staged.abort()
+            self.give_up(faults.known(error, f"staging {self.upload}"))
+
+    def give_up(self, error: GogglesError) -> None:
+        self.error = error
+        if self.staged is not None:
+            self.staged.abort()
 
 
 class Together:
@@ -95,7 +98,7 @@ class Together:
         self._each(self._write, parts)
         list(self._flushers.map(_flush, _good(parts)))
         self._each(_name, parts)
-        self._vault.sync_staging()
+        self._sync(_good(parts))
         self._each(_settle, parts)
         self._told(_good(parts))
 
@@ -103,6 +106,14 @@ class Together:
         for part in _good(parts):
             with part.step():
                 action(part)
+
+    def _sync(self, parts: Sequence[Part]) -> None:
+        """The names of all at once; where that fails, none of them is durable."""
+        try:
+            self._vault.sync_staging()
+        except GogglesError as error:
+            for part in parts:
+                part.give_up(error)
 
     def _write(self, part: Part) -> None:
         part.staged = self._vault.stage(part.upload, part.file.size)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from goggles.contracts.data import MAX_TOGETHER, Next, Stored
+from goggles.contracts.data import MAX_HOPS, MAX_TOGETHER, Next, Stored
 from goggles.errors import BadRequest, GogglesError, ProtocolError
 from goggles.wire import faults
 from goggles.wire.data import CHUNK, DataLink, Kind
@@ -76,7 +76,7 @@ def announced(request: tuple[object, ...]) -> tuple[int, list[Incoming]]:
 
 def _incoming(item: object) -> Incoming:
     match item:
-        case (bytes(grant), int(size), str(sha256), tuple(hops)) if size >= 0:
+        case (bytes(grant), int(size), str(sha256), tuple(hops)) if size >= 0 and len(hops) <= MAX_HOPS:
             return Incoming(grant, size, sha256, tuple(hop(one) for one in hops))
     raise BadRequest("a file must be (grant, size, sha256, hops)")
 
