@@ -97,9 +97,9 @@ class Rows:
         return list(self)
 
     def first(self) -> Any:
-        found = self._cursor.fetchone()
+        found, make = self._cursor.fetchone(), self._plan.row(self._cursor)
         self._cursor.close()
-        return None if found is None else self._plan.row(self._cursor)(found)
+        return None if found is None else make(found)
 
     def one(self) -> Any:
         (found,) = self.all()
