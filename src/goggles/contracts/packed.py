@@ -7,12 +7,12 @@ records of a kind is said once.  Keys that are missing have their default, unkno
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, fields
 from itertools import repeat
-from operator import attrgetter
 from typing import Any
+
+import orjson
 
 from goggles.contracts.records import DIRECTORY, FILE, DirInfo, Entry, FileInfo, keys_of
 from goggles.errors import BY_CODE, GogglesError, ProtocolError
@@ -28,27 +28,27 @@ TUPLES = ("storages", "elsewhere", "unavailable", "files")  # JSON makes lists o
 DEFAULTS = {
     field.name: field.default for field in (*fields(DirInfo), *fields(FileInfo)) if field.default is not MISSING
 }
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-_values = {kind: attrgetter(*keys) for kind, keys in KEYS.items()}
-
-
-def pack(entries: Iterable[Entry | GogglesError]) -> bytes:
-    kinds = ((ERROR if isinstance(one, GogglesError) else one.type, one) for one in entries)
-    return pack_rows((kind, _values[kind](one)) for kind, one in kinds)
 
 
 def pack_rows(rows: Iterable[tuple[str, Row]]) -> bytes:
-    """`pack` for (kind, values in the order of its keys), where no records are needed."""
+    """The bytes of rows of (kind, values in the order of its keys)."""
     order: list[str] = []
     found: dict[str, list[Row]] = {}
     for kind, values in rows:
         order.append(kind)
         found.setdefault(kind, []).append(values)
     table: dict[str, Any] = {kind: _table(KEYS[kind], rows) for kind, rows in found.items()}
-    return _encode({"count": len(order), "order": order[0] if len(found) == 1 else order, **table}).encode()
+    return orjson.dumps({"count": len(order), "order": order[0] if len(found) == 1 else order, **table})
+
+
+def plain_rows(rows: Iterable[tuple[str, Row]]) -> tuple[Row, ...]:
+    """The same as tuples: a record as pairs, an error as (code, message, hint)."""
+    return tuple([tuple(zip(KEYS[kind], values, strict=True)) if kind else values for kind, values in rows])
 
 
 def _table(keys: Sequence[str], rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    if len(rows) == 1:
+        return {"same": dict(zip(keys, rows[0], strict=True)), "columns": {}}
     same, columns = {}, {}
     for key, column in zip(keys, zip(*rows, strict=True), strict=True):
         if column.count(column[0]) == len(column):
@@ -61,7 +61,7 @@ def _table(keys: Sequence[str], rows: Sequence[Row]) -> dict[str, dict[str, Any]
 def unpack(data: bytes) -> list[Entry | GogglesError]:
     """ProtocolError where that is none of our format."""
     try:
-        found = json.loads(data.decode())
+        found = orjson.loads(data)
         order, count = found["order"], found["count"]
         if isinstance(order, str):
             return _records(order, found[order], count) if count else []
@@ -72,8 +72,10 @@ def unpack(data: bytes) -> list[Entry | GogglesError]:
 
 
 def _records(kind: str, table: dict[str, dict[str, Any]], count: int) -> list[Entry | GogglesError]:
-    columns = [_column(key, table, count) for key in KEYS[kind]]
     make: Any = {FILE: FileInfo, DIRECTORY: DirInfo, ERROR: _error}[kind]
+    if count == 1 and not table["columns"]:
+        return [make(*(_single(key, table["same"]) for key in KEYS[kind]))]
+    columns = [_column(key, table, count) for key in KEYS[kind]]
     made = list(map(make, *columns))
     if len(made) != count:
         raise ValueError(f"{count} records were announced, {len(made)} came")
@@ -86,6 +88,11 @@ def _column(key: str, table: dict[str, dict[str, Any]], count: int) -> Iterator[
         return map(_frozen, column) if key in TUPLES else iter(column)
     value = table["same"][key] if key in table["same"] else DEFAULTS[key]
     return repeat(_frozen(value) if key in TUPLES else value, count)
+
+
+def _single(key: str, values: dict[str, Any]) -> Any:
+    value = values[key] if key in values else DEFAULTS[key]
+    return _frozen(value) if key in TUPLES else value
 
 
 def _frozen(value: Sequence[Any]) -> tuple[Any, ...]:

@@ -14,6 +14,7 @@ import secrets
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from goggles.clock import Clock
 from goggles.errors import DatabaseError
 from goggles.meta import tables
 from goggles.meta.lease import FileLease, Lease, PostgresLease
-from goggles.meta.opening import BUSY, READERS, explain, lease_engine, open_engines, parse_url
+from goggles.meta.opening import BUSY, READERS, Explained, explain, lease_engine, open_engines, parse_url
 from goggles.meta.quick import Transactions, quick, remember
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Database:
 
     def __init__(self, url: URL, writer: Engine, reader: Engine, timeout: float) -> None:
         self.url = url
+        self._is_file = url.get_backend_name() == "sqlite"
         self._writer = writer
         self._reader = reader
         self._writing = Transactions(writer, "BEGIN IMMEDIATE", 1, timeout) if self._is_file else writer.begin
@@ -71,10 +73,6 @@ class Database:
         except (SQLAlchemyError, sqlite3.Error, OSError, ImportError) as error:
             raise explain(error, url) from error
 
-    @property
-    def _is_file(self) -> bool:
-        return self.url.get_backend_name() == "sqlite"
-
     def close(self) -> None:
         for kept in (self._reading, self._writing):
             if isinstance(kept, Transactions):
@@ -85,7 +83,7 @@ class Database:
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that may change things; committed at the end of the block.  One at a time."""
-        with self._explained(), self._writing() as connection:
+        with Explained(self.url, self._writing()) as connection:
             if self._epoch is not None:
                 self._check_epoch(connection, self._epoch.number)
             yield connection
@@ -97,22 +95,16 @@ class Database:
         if self.quick(connection).execute(LAST_EPOCH).scalar() != own:
             raise DatabaseError("another nameserver has taken over this database", "stop this one")
 
-    @contextlib.contextmanager
-    def read(self) -> Iterator[Connection]:
+    def read(self) -> AbstractContextManager[Connection]:
         """A snapshot, for looking only.  From any thread; a few at once, others wait for a while."""
-        with self._explained(), self._reading() as connection:
-            yield connection
+        return Explained(self.url, self._reading())
 
     def quick(self, connection: Connection) -> Connection:
         """The same transaction for the statements that run all the time: `goggles.meta.quick`."""
         return quick(connection) if self._is_file else connection
 
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except (SQLAlchemyError, sqlite3.Error) as error:
-            raise explain(error, self.url) from error
+    def _explained(self) -> AbstractContextManager[None]:
+        return Explained(self.url, contextlib.nullcontext())
 
     # --- lease, schema, site ----------------------------------------------------------------
 

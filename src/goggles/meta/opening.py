@@ -9,15 +9,17 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url, select
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from goggles.errors import DatabaseError, GogglesError, Overloaded
 
+T = TypeVar("T")
 READERS = 8
 BUSY = 30.0  # seconds to wait for another process, for a free connection, and for PostgreSQL to answer
 HEADER = b"SQLite format 3\0"
@@ -203,3 +205,28 @@ def explain(error: Exception, url: URL) -> GogglesError:
         if any(word in reason.lower() for word in words):
             return DatabaseError(f"the database {shown} {meaning}: {reason}", hint)
     return DatabaseError(f"the database {shown} failed: {reason}", "the log of the nameserver may say more")
+
+
+class Explained(AbstractContextManager[T]):
+    """`inner`, where failures of the database leave it in words."""
+
+    __slots__ = ("_inner", "_url")
+
+    def __init__(self, url: URL, inner: AbstractContextManager[T]) -> None:
+        self._url = url
+        self._inner = inner
+
+    def __enter__(self) -> T:
+        try:
+            return self._inner.__enter__()
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise explain(error, self._url) from error
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool | None:
+        try:
+            ended = self._inner.__exit__(kind, error, trace)
+        except (SQLAlchemyError, sqlite3.Error) as own:
+            raise explain(own, self._url) from own
+        if not ended and isinstance(error, SQLAlchemyError | sqlite3.Error):
+            raise explain(error, self._url) from error
+        return ended

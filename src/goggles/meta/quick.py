@@ -13,6 +13,7 @@ import sqlite3
 import threading
 from collections import deque, namedtuple
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, Executable, Float
@@ -194,27 +195,33 @@ class Transactions:
         self._turns = threading.BoundedSemaphore(most)
         self._idle: deque[Connection] = deque()  # taken and given back at the same end
 
-    @contextlib.contextmanager
-    def __call__(self) -> Iterator[Connection]:
+    def __call__(self) -> AbstractContextManager[Connection]:
         """A transaction that is committed at the end of the block."""
+        return _Transaction(self)
+
+    def begin(self) -> Connection:
         if not self._turns.acquire(timeout=self._timeout):
             raise PoolTimeout(f"no connection was free within {self._timeout:g} s")
+        connection = None
         try:
             connection = self._take()
-            try:
-                driver: Any = connection.connection.driver_connection
-                driver.execute(self._begin)
-                yield connection
-                if connection.in_transaction():  # SQLAlchemy ran statements too, and knows of a transaction
-                    connection.commit()
-                else:
-                    driver.commit()
-            except BaseException:
-                self._undo(connection)
-                raise
-            self._idle.append(connection)
-        finally:
-            self._turns.release()
+            connection.connection.driver_connection.execute(self._begin)  # type: ignore[union-attr]
+            return connection
+        except BaseException:
+            self.undo(connection)
+            raise
+
+    def commit(self, connection: Connection) -> None:
+        try:
+            if connection.in_transaction():  # SQLAlchemy ran statements too, and knows of a transaction
+                connection.commit()
+            else:
+                connection.connection.driver_connection.commit()  # type: ignore[union-attr]
+        except BaseException:
+            self.undo(connection)
+            raise
+        self._idle.append(connection)
+        self._turns.release()
 
     def _take(self) -> Connection:
         try:
@@ -222,12 +229,36 @@ class Transactions:
         except IndexError:
             return self._engine.connect()
 
-    def _undo(self, connection: Connection) -> None:
+    def undo(self, connection: Connection | None) -> None:
         """Roll back; back in the pool of the engine, where a connection that is no good any more is replaced."""
-        with contextlib.suppress(sqlite3.Error):
-            cast(sqlite3.Connection, connection.connection.driver_connection).rollback()
-        connection.close()
+        try:
+            if connection is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    cast(sqlite3.Connection, connection.connection.driver_connection).rollback()
+                connection.close()
+        finally:
+            self._turns.release()
 
     def close(self) -> None:
         while self._idle:
             self._idle.pop().close()
+
+
+class _Transaction(AbstractContextManager[Connection]):
+    """One block of `Transactions`; a class, because each generator on the way of a `stat` costs it a hundredth."""
+
+    __slots__ = ("_connection", "_owner")
+    _connection: Connection
+
+    def __init__(self, owner: Transactions) -> None:
+        self._owner = owner
+
+    def __enter__(self) -> Connection:
+        self._connection = self._owner.begin()
+        return self._connection
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self._owner.commit(self._connection)
+        else:
+            self._owner.undo(self._connection)

@@ -13,7 +13,7 @@ from functools import partial
 
 from goggles.contracts import orders
 from goggles.contracts.data import MAX_COPIES
-from goggles.contracts.packed import Row
+from goggles.contracts.packed import ERROR, Row
 from goggles.contracts.records import DIRECTORY, FILE, DirInfo, FileInfo, SiteInfo, StorageInfo, Value
 from goggles.contracts.records import Entry as EntryInfo
 from goggles.errors import BadRequest, GogglesError, IsADirectory, NotADirectory
@@ -42,31 +42,31 @@ class Namespace:
 
     def stat(self, path: str) -> EntryInfo:
         with self._site.look() as tree:
-            return self._stat(tree, path)
+            return _record(*self._stat(tree, path))
 
-    def stat_many(self, paths: Iterable[str]) -> list[EntryInfo | GogglesError]:
-        """All of one moment; errors come as values."""
+    def stat_many(self, paths: Iterable[str]) -> list[tuple[str, Row]]:
+        """All of one moment: FILE or DIRECTORY and the values of its record, or ERROR and those of why not."""
         with self._site.look() as tree:
             return [self._stat_or_error(tree, path) for path in paths]
 
-    def _stat_or_error(self, tree: Tree, path: str) -> EntryInfo | GogglesError:
+    def _stat_or_error(self, tree: Tree, path: str) -> tuple[str, Row]:
         try:
             return self._stat(tree, path)
         except GogglesError as error:
-            return error
+            return ERROR, (error.code, error.message, error.hint)
 
-    def _stat(self, tree: Tree, path: str) -> EntryInfo:
+    def _stat(self, tree: Tree, path: str) -> tuple[str, Row]:
         wanted = parse(path)
         entry = tree.need(wanted)
         if entry.is_dir:
             names = tuple(e.name for e in tree.listing(wanted, "", MAX_LISTING))
             count = tree.count_children([entry.id]).get(entry.id, 0)
-            return DirInfo(*_dir_values(entry, wanted, names, count))
-        return self.file_infos(tree, [(entry, wanted)])[0]
+            return DIRECTORY, _dir_values(entry, wanted, names, count)
+        return FILE, self._file_values(tree, [(entry, wanted)])[0]
 
     def listing(self, path: str, after: str = "", limit: int = MAX_LISTING) -> list[EntryInfo]:
         """A page of the entries of a directory, in byte order of their names; a file lists itself."""
-        return [RECORDS[kind](*values) for kind, values in self.rows(path, after, limit)]
+        return [_record(kind, values) for kind, values in self.rows(path, after, limit)]
 
     def rows(self, path: str, after: str, limit: int) -> list[tuple[str, Row]]:
         """`listing`, for each entry FILE or DIRECTORY and the values of its record."""
@@ -299,6 +299,10 @@ class Namespace:
         nodes = [self._site.roster.get(number) for number in ids]
         nodes.sort(key=lambda node: (node.standing is not Standing.LIVE, node.name))
         return sum(node.standing is Standing.LIVE for node in nodes), tuple(node.name for node in nodes)
+
+
+def _record(kind: str, values: Row) -> EntryInfo:
+    return RECORDS[kind](*values)
 
 
 def _dir_values(entry: Entry, path: str, names: tuple[str, ...], count: int) -> Row:

@@ -6,13 +6,14 @@ snapshot of the database (`look`) and never waits for the lock.
 
 from __future__ import annotations
 
-import contextlib
 import random
 import secrets
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import Any
 
 from goggles.clock import Clock
 from goggles.contracts.grants import LIFETIME, Grant
@@ -79,13 +80,9 @@ class Site:
         self.decisions = Decisions(self.database, self.cache, self.clock, self.policy.copies)
         self.started = self.clock.monotonic()
 
-    @contextlib.contextmanager
-    def look(self) -> Iterator[Tree]:
+    def look(self) -> AbstractContextManager[Tree]:
         """The tree as it is now, for reading only."""
-        with self.database.read() as connection:
-            tree = Tree(self.database.quick(connection), self.cache, self.clock.now(), self.policy.copies)
-            yield tree
-            tree.committed()
+        return _Look(self)
 
     def grant(self, kind: str, subject: str, path: str, size: int, node: Node, holder: str) -> bytes:
         """Proof for `node` that `holder` may do this."""
@@ -94,3 +91,28 @@ class Site:
     def storage_uri(self, node: Node) -> str:
         """The identity of a storage of this site."""
         return Identity(self.dialer.contexts.identity.site, Role.STORAGE, node.name).uri
+
+
+class _Look(AbstractContextManager[Tree]):
+    """One look at the tree; what it found of directories is kept for the next ones if the block ends well."""
+
+    __slots__ = ("_reading", "_site", "_tree")
+    _tree: Tree
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._reading = site.database.read()
+
+    def __enter__(self) -> Tree:
+        site, connection = self._site, self._reading.__enter__()
+        try:
+            self._tree = Tree(site.database.quick(connection), site.cache, site.clock.now(), site.policy.copies)
+        except BaseException as error:
+            self._reading.__exit__(type(error), error, error.__traceback__)
+            raise
+        return self._tree
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if error is None:
+            self._tree.committed()
+        self._reading.__exit__(kind, error, trace)

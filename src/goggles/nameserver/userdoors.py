@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from goggles import version
 from goggles.contracts.data import Committed
-from goggles.contracts.packed import pack, pack_rows
+from goggles.contracts.packed import pack_rows, plain_rows
 from goggles.contracts.records import Pairs, Value
 from goggles.errors import BadRequest, LimitExceeded
 from goggles.nameserver.doors import Doors, Owners, bounded, each, item_answer, pair, request_id, triple
@@ -89,7 +89,7 @@ class UserDoors(Doors):
         """For each path its record, or (code, message, hint); `packed` as with `scan`."""
         bounded(paths)
         found = self._names.stat_many(paths)
-        return pack(found) if packed else tuple(item_answer(answer) for answer in found)
+        return pack_rows(found) if packed else plain_rows(found)
 
     @exposed(*USERS, level=Level.READONLY)
     def isdir(self, path: str) -> bool:

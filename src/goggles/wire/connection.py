@@ -78,7 +78,7 @@ class GuardedConnection(Connection):  # type: ignore[misc]
         As `sync_request`, where no other thread uses this connection: what comes is our answer, or a request of the
         other side that has to be answered before (it reads a file object of ours)."""
         seq, deadline = self._get_seq_id(), time.monotonic() + timeout
-        self._send(consts.MSG_REQUEST, seq, (consts.HANDLE_CALLATTR, self._box(self._call_of(method, args, kwargs))))
+        self._send(consts.MSG_REQUEST, seq, (consts.HANDLE_CALLATTR, self._boxed_call(method, args, kwargs)))
         while True:
             if not self._channel.stream.wait(deadline - time.monotonic()):
                 raise TimeoutError(f"no answer within {timeout:g} s")
@@ -92,8 +92,10 @@ class GuardedConnection(Connection):  # type: ignore[misc]
             self._recvlock.acquire()
             self._dispatch(data)
 
-    def _call_of(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-        return self.root, method, args, tuple(kwargs.items())
+    def _boxed_call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """As `_box` of all of it, which would look at each value twice."""
+        box = self._box
+        return consts.LABEL_TUPLE, (box(self.root), (consts.LABEL_VALUE, method), box(args), box(tuple(kwargs.items())))
 
     def _dispatch(self, data: bytes) -> None:
         caller = getattr(self._local_root, "caller", None)
@@ -105,6 +107,13 @@ class GuardedConnection(Connection):  # type: ignore[misc]
             super()._dispatch(data)
         finally:
             caller.busy -= 1
+
+    def _unbox(self, package: Any) -> Any:
+        """As rpyc's own; tuples of plain values, which is what nearly all messages are, in one step."""
+        label, value = package
+        if label == consts.LABEL_TUPLE:
+            return tuple([one[1] if one[0] == consts.LABEL_VALUE else self._unbox(one) for one in value])
+        return value if label == consts.LABEL_VALUE else super()._unbox(package)
 
     def _netref_factory(self, id_pack: Any) -> Any:
         if not self.takes_objects:

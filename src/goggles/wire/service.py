@@ -154,20 +154,27 @@ class Bound:
         raise PermissionDenied("a method can only be called")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        method, service, started = self._method, self._service, time.perf_counter()
+        method, service = self._method, self._service
+        if not log.isEnabledFor(logging.DEBUG):
+            return self._run(method, service, args, kwargs)
+        started = time.perf_counter()
+        try:
+            return self._run(method, service, args, kwargs)
+        except GogglesError as error:
+            log.debug("%s for %s: %s", method.name, service.caller, error)
+            raise
+        finally:
+            log.debug("%s for %s took %.1f ms", method.name, service.caller, 1e3 * (time.perf_counter() - started))
+
+    def _run(self, method: Method, service: Service, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:
             method.admit(service.caller)
             method.check(service, args, kwargs)
             return method.function(service, *args, **kwargs)
-        except GogglesError as error:
-            log.debug("%s for %s: %s", method.name, service.caller, error)
+        except (GogglesError, EOFError):  # EOFError: the caller is gone; its connection ends
             raise
-        except EOFError:
-            raise  # the caller is gone; its connection ends
         except Exception as error:
             raise faults.known(error, f"{method.name} for {service.caller}") from error
-        finally:
-            log.debug("%s for %s took %.1f ms", method.name, service.caller, 1e3 * (time.perf_counter() - started))
 
 
 def _classes(kind: Any) -> tuple[type, ...] | None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from goggles.contracts.packed import entries_of, pack, unpack
+from goggles.contracts.packed import ERROR, KEYS, entries_of, pack_rows, plain_rows, unpack
 from goggles.contracts.records import DIRECTORY, FILE, DirInfo, Entry, FileInfo
 from goggles.errors import GogglesError, NotFound, ProtocolError
 
@@ -48,6 +48,15 @@ directories = st.builds(
 )
 
 
+def pack(entries: list[Entry | GogglesError]) -> bytes:
+    return pack_rows(map(row_of, entries))
+
+
+def row_of(entry: Entry | GogglesError) -> tuple[str, tuple[object, ...]]:
+    kind = ERROR if isinstance(entry, GogglesError) else entry.type
+    return kind, tuple(getattr(entry, key) for key in KEYS[kind])
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(files | directories))
 def test_what_goes_in_comes_out_in_its_order(entries: list[Entry]):
@@ -62,6 +71,12 @@ def test_errors_stand_in_their_places():
     assert (found[1].message, found[1].hint) == ("no", "look")
     with pytest.raises(NotFound, match="no"):
         entries_of(found)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(files | directories))
+def test_rows_as_plain_tuples_are_the_pairs_of_the_records(entries: list[Entry]):
+    assert plain_rows(map(row_of, entries)) == tuple(entry.to_wire() for entry in entries)
 
 
 def test_an_error_of_a_newer_program_is_one_all_the_same():
