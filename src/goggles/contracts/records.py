@@ -117,6 +117,7 @@ class SiteInfo(Record):
     orders: int  # that storages have not carried out yet
     epoch: int
     warnings: tuple[str, ...] = ()
+    reviews: int = 0  # files whose copies are being counted or read again, before some are made or let go
 
 
 Entry: TypeAlias = FileInfo | DirInfo

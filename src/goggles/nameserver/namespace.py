@@ -126,6 +126,7 @@ class Namespace:
             orders=sum(node.waiting for node in site.roster.all()),
             epoch=site.epoch.number,
             warnings=warnings,
+            reviews=site.reviews(),
         )
         return info, infos
 

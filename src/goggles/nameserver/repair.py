@@ -69,8 +69,20 @@ class Repair:
         self._asked: dict[int, float] = {}  # entry id: monotonic time at which a copy was sent to be read
         self._to_check: deque[tuple[Node, DfsPath, Entry]] = deque()
         self.check: Callable[[Node, DfsPath, str, Callable[[], None]], None] = _nobody
+        self.checking: Callable[[], int] = lambda: 0
+        site.reviews = self.reviews
         self._housekeeping = 0.0
         self._unstick = 0.0
+
+    def reviews(self) -> int:
+        """How many files are to be looked at, or are being read, before what is owed or over is known."""
+        return (
+            len(self._site.reconsider)
+            + len(self._site.sweeps)
+            + len(self._sweeps)
+            + len(self._to_check)
+            + self.checking()
+        )
 
     def run(self) -> None:
         while not self._site.stopping.is_set():
@@ -154,8 +166,9 @@ class Repair:
     def _sweep(self) -> bool:
         """A piece of each sweep."""
         while self._site.sweeps:
-            storage = self._site.sweeps.popleft()
+            storage = self._site.sweeps[0]
             self._sweeps[storage] = Sweep(storage)
+            self._site.sweeps.popleft()
         for sweep in list(self._sweeps.values()):
             with self._site.look() as tree:
                 page = tree.instances_on(sweep.storage, sweep.after, PIECE)
@@ -167,8 +180,12 @@ class Repair:
         return bool(self._sweeps)
 
     def _reconsider(self) -> bool:
+        """Files leave the queue when that is done: a failure of the database loses none of them."""
         pending = self._site.reconsider
-        self._assess([pending.popleft() for _ in range(min(PIECE, len(pending)))])
+        entries = [pending[place] for place in range(min(PIECE, len(pending)))]  # others append meanwhile
+        self._assess(entries)
+        for _ in entries:
+            pending.popleft()
         return bool(pending)
 
     def _assess(self, entries: list[int]) -> None:
@@ -206,8 +223,9 @@ class Repair:
         now = self._site.clock.monotonic()
         self._asked = {entry: when for entry, when in self._asked.items() if when > now - ASK_AGAIN}
         for _ in range(min(CHECKS, len(self._to_check))):
-            node, path, entry = self._to_check.popleft()
+            node, path, entry = self._to_check[0]
             self.check(node, path, entry.version, partial(self._found_good, entry.id))
+            self._to_check.popleft()
         return bool(self._to_check)
 
     def _found_good(self, entry: int) -> None:

@@ -44,6 +44,10 @@ def _nothing(_: str, __: int) -> bool:
     return False
 
 
+def _none() -> int:
+    return 0
+
+
 def _unheard(severity: str, category: str, message: str) -> None:
     """Without a librarian troubles stand in the log alone."""
 
@@ -71,6 +75,7 @@ class Site:
         _nothing  # whether an arrival is waited for on a storage; the librarian knows
     )
     trouble: Callable[[str, str, str], None] = _unheard  # severity, category, message: for the table of errors
+    reviews: Callable[[], int] = _none  # as in SiteInfo; repair knows
     linked: bool = False  # there are, or were, other librarians, or copies were let go: files may be elsewhere
     has_trash: bool = True  # removed directories wait to be purged
     wake_repair: threading.Event = field(default_factory=threading.Event)

@@ -49,6 +49,7 @@ class _Job:
     verdict: str = "still reading"
     sha256: str = ""  # of what is there
     size: int = -1
+    answered: bool = False
     done: threading.Event = field(default_factory=threading.Event)
     then: Callable[[], None] | None = None  # where the copy is good
 
@@ -58,8 +59,13 @@ class Verifying:
 
     def __init__(self, site: Site, repair: Repair) -> None:
         self._site = site
-        repair.check = self.check
+        repair.check, repair.checking = self.check, self.under_way
         self._jobs: OrderedDict[str, _Job] = OrderedDict()  # guarded by the global lock; oldest first
+
+    def under_way(self) -> int:
+        """Copies that storages are reading, for those who decide what to trim."""
+        with self._site.decisions.lock:
+            return sum(job.then is not None and job.node.state in READABLE for job in self._jobs.values())
 
     def verify(self, path: str) -> tuple[tuple[str, str], ...]:
         """(storage, verdict) for each copy: good, bad, or why it can not be said (yet)."""
@@ -112,12 +118,16 @@ class Verifying:
         """The storage has read the copy."""
         with self._site.decisions.lock:
             job = self._jobs.get(name)
-            if job is None or job.node.session != session:
+            if job is None or job.node.session != session or job.answered:
                 return
-            del self._jobs[name]
-        self._judge(job, verdict)
-        self._act(job, job.verdict)
-        job.done.set()
+            job.answered = True
+        try:
+            self._judge(job, verdict)
+            self._act(job, job.verdict)
+        finally:
+            with self._site.decisions.lock:
+                self._jobs.pop(name, None)
+            job.done.set()
 
     def _judge(self, job: _Job, verdict: str) -> None:
         """The tree knows best what the bytes of a version are."""

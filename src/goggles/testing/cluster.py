@@ -263,13 +263,12 @@ class Cluster:
             wait_until("all copies made", lambda: session.du()[0].owed == 0, seconds)
 
     def wait_settled(self, seconds: float = 60.0) -> None:
-        """Return when every copy is made, every order carried out, and nothing is in flight; a moment later too,
-        because what is read before it is trimmed does not show."""
+        """Return when every copy is made, every order carried out, and nothing is in flight; a moment later too."""
 
         def settled(session: Session) -> bool:
             site, storages = session.du()
             copies = sum(info.files for info in storages)
-            quiet = (site.owed, site.uploads, site.orders) == (0, 0, 0)
+            quiet = not any((site.owed, site.uploads, site.orders, site.reviews))
             return quiet and all(info.state in ("active", "held") for info in storages) and copies >= site.files
 
         with self.connect() as session:
