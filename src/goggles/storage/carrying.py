@@ -145,13 +145,21 @@ class Carrier:
     @contextlib.contextmanager
     def _place(self, path: DfsPath) -> Iterator[tuple[int, str]]:
         """`Root.parent`, made where it is missing."""
-        self._make_way(split(path)[0])
-        with self._root.parent(path, create=True) as found:
+        self._make(split(path)[0])
+        with self._root.parent(path) as found:
             yield found
 
     def _mkdir(self, text: str) -> None:
-        self._make_way(parse(text))
-        with self._root.directory(parse(text), create=True):
+        self._make(parse(text))
+
+    def _make(self, path: DfsPath) -> None:
+        """The directory and those above it."""
+        try:
+            with self._root.directory(path, create=True):
+                return
+        except NotADirectory:
+            self._make_way(path)
+        with self._root.directory(path, create=True):
             pass
 
     def _rmdir(self, text: str) -> None:
