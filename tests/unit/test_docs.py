@@ -131,3 +131,22 @@ def test_every_python_example_compiles(path):
 @pytest.mark.parametrize("path", DOCS, ids=name)
 def test_no_page_names_a_folder_of_one_machine(path):
     assert re.findall(r"/(?:home|root|work|Users)/\S*", page(path)) == []
+
+
+# --- promises --------------------------------------------------------------------------------
+
+
+TEST_NAME = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
+
+
+def test_every_test_that_the_promises_name_is_there():
+    named = TEST_NAME.findall(page(HOME / "docs" / "promises.md"))
+    assert len(named) > 20
+    missing = [f"{file}::{test}" for file, test in named if f"\ndef {test}(" not in page(HOME / file)]
+    assert not missing
+
+
+def test_every_promise_and_every_fault_names_its_test():
+    rows = [line for line in page(HOME / "docs" / "promises.md").splitlines() if line.startswith("| ")]
+    without = [row for row in rows if not row.endswith("| shown by |") and not TEST_NAME.search(row)]
+    assert not without
