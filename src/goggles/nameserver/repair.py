@@ -22,6 +22,7 @@ from goggles.errors import GogglesError
 from goggles.nameserver.attach import Attachment
 from goggles.nameserver.decisions import Transaction
 from goggles.nameserver.entry import Entry
+from goggles.nameserver.housekeeping import PIECE, Housekeeping
 from goggles.nameserver.placement import choose
 from goggles.nameserver.replication import Assessment, Copy, Standing, assess
 from goggles.nameserver.roster import Node
@@ -32,15 +33,11 @@ from goggles.nameserver.writing import Writing
 from goggles.paths import DfsPath
 
 log = logging.getLogger(__name__)
-PIECE = 500
 SILENCE = 5.0  # heartbeats that may be missed
 RETRY = 10.0  # seconds until a failed repair is tried again
 FRESH = 600.0  # seconds for which a copy that was read counts as good enough to let others go
 ASK_AGAIN = 120.0  # seconds until a copy is sent to be read once more
 CHECKS = 200
-KEEP_TOMBSTONES = 30 * 86_400.0
-KEEP_RECEIPTS = 86_400.0
-HOUSEKEEPING = 600.0
 
 
 def _nobody(node: Node, path: DfsPath, version: str, then: Callable[[], None]) -> None:
@@ -71,7 +68,7 @@ class Repair:
         self.check: Callable[[Node, DfsPath, str, Callable[[], None]], None] = _nobody
         self.checking: Callable[[], int] = lambda: 0
         site.reviews = self.reviews
-        self._housekeeping = 0.0
+        self._housekeeping = Housekeeping(site)
         self._unstick = 0.0
 
     def reviews(self) -> int:
@@ -102,7 +99,7 @@ class Repair:
         """One round; True where there is more to do at once."""
         self._writing.expire()
         self._watch_nodes()
-        busy = self._tidy()
+        busy = self._housekeeping.step()
         if self._settling():
             return busy
         return any([self._sweep(), self._reconsider(), self._check_some(), self._plan(), busy])
@@ -137,29 +134,6 @@ class Repair:
         site = self._site
         young = site.clock.monotonic() < site.started + site.policy.grace
         return young and any(node.returning for node in site.roster.all())
-
-    def _tidy(self) -> bool:
-        """A piece of the trash; old tombstones and receipts now and then."""
-        site, now = self._site, self._site.clock.monotonic()
-        dropped = site.decisions.run(self._purge, changes=False) if site.has_trash else 0
-        if now >= self._housekeeping:
-            self._housekeeping = now + HOUSEKEEPING
-            wall = site.clock.now()
-            site.decisions.run(lambda tx: tx.tree.prune_tombstones(wall - KEEP_TOMBSTONES))
-            site.decisions.run(lambda tx: tx.tree.prune_receipts(wall - KEEP_RECEIPTS))
-        return bool(dropped)
-
-    def _purge(self, tx: Transaction) -> int:
-        purged = tx.tree.purge_trash(PIECE)
-
-        def effect() -> None:
-            for storage, (files, size) in purged.freed.items():
-                node = self._site.roster.get(storage)
-                node.files, node.used = node.files - files, node.used - size
-            self._site.has_trash = purged.rows > 0
-
-        tx.on_commit(effect)
-        return purged.rows
 
     # --- what is owed ----------------------------------------------------------------------
 
