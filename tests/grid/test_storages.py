@@ -77,6 +77,28 @@ def test_a_silent_storage_is_missed_read_around_and_taken_back(cluster: Factory)
     assert all_there(fs, files)
 
 
+def test_a_silent_nameserver_is_given_up_and_found_again(cluster: Factory) -> None:
+    site = cluster("alice", "bob")
+    fs = site.connect()
+    files = fill(fs, 3)
+    assert site.nameserver is not None
+    site.nameserver.signal(signal.SIGSTOP)
+    try:
+        for storage in site.storages.values():
+            log = storage.log
+            wait_until("the log", lambda log=log: "did not answer heartbeat within 10 s" in log.read_text("utf-8"), 20)
+    finally:
+        site.nameserver.signal(signal.SIGCONT)
+    wait_until("the storages back", lambda: _readable(fs, files), 30)
+
+
+def _readable(fs: Session, files: dict[str, bytes]) -> bool:
+    try:
+        return all_there(fs, files)
+    except Unavailable:  # they are on their way
+        return False
+
+
 def test_a_storage_that_was_away_learns_of_everything_it_missed(cluster: Factory) -> None:
     site = cluster("alice", "bob")
     fs = site.connect()

@@ -24,6 +24,7 @@ from goggles.wire.dial import Address, Dialer, Peer
 log = logging.getLogger(__name__)
 BATCH = 500
 PATIENCE = 120.0  # seconds for a step of the self-check
+SILENCE, LEAST_SILENCE = 5.0, 10.0  # heartbeats, and at least so many seconds, without an answer
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 SOON = 20  # tries with the first pause: a nameserver that was only restarted is back within seconds
 RECHECK_PAUSE = 1.0
@@ -167,9 +168,11 @@ class Attachment:
             settled=self._settled,
         )
 
-    def _sign(self, peer: Peer, session: str) -> None:
-        """A sign of life."""
-        state, change = peer.call("heartbeat", session, self._vault.disk_free, self._active(), True)
+    def _sign(self, peer: Peer, welcome: Welcome) -> None:
+        """A sign of life.  Whoever does not answer it is taken for gone, as a storage that gives none is."""
+        patience = max(LEAST_SILENCE, SILENCE * welcome.heartbeat)
+        heard = (welcome.session, self._vault.disk_free, self._active(), True)
+        state, change = peer.call("heartbeat", *heard, timeout=patience)
         if change >= 0:
             self._settled = change
         if state != self.state:
@@ -178,7 +181,7 @@ class Attachment:
 
     def _beat(self, peer: Peer, welcome: Welcome) -> None:
         while not self._again.is_set():
-            self._sign(peer, welcome.session)
+            self._sign(peer, welcome)
             self._clock.wait(self._again, welcome.heartbeat)
         if not self._stopping.is_set():
             log.info("the nameserver asks for a new self-check")
@@ -216,7 +219,7 @@ class Attachment:
         if not welcome.unchanged:
             self._walk_tree(peer, session)
         peer.call("activate", session, timeout=PATIENCE)
-        self._sign(peer, session)
+        self._sign(peer, welcome)
         self._vault.adopt(welcome.site_id, welcome.storage_id, welcome.epoch, welcome.epoch_token)
         log.info("self-check done: %d things found, %d of them out of place, unknown or replaced", found, len(put_off))
         if len(put_off) > MAX_PUT_OFF:
