@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from goggles.client.session import Session
-from goggles.errors import ChecksumMismatch, GogglesError, NoSpace, Unavailable
+from goggles.errors import ChecksumMismatch, GogglesError, NoSpace, Stale, Unavailable
 from goggles.roles import Role
 from goggles.testing.cluster import Cluster, wait_until
 
@@ -163,6 +163,28 @@ def test_a_get_goes_on_elsewhere_when_its_storage_dies(cluster: Factory, tmp_pat
     assert (tmp_path / "back").read_bytes() == source.read_bytes()
     assert info.size == 64 * MIB
     site.start_storage(first)
+
+
+def test_a_reader_goes_on_with_the_same_version_or_not_at_all(cluster: Factory) -> None:
+    site = cluster("alice", "bob")
+    fs = site.connect()
+    data = os.urandom(24 * MIB)
+    for path in ("/kept", "/replaced"):
+        fs.write(path, data)
+    site.wait_settled(20)
+    readers = [fs.read("/kept"), fs.read("/replaced")]
+    begun = [next(reader) for reader in readers]
+    with fs.open("/kept") as file:
+        assert file.read(1) == data[:1]
+        for name in site.names:
+            site.storages[name].kill()
+            site.start_storage(name)
+        wait_until("the storages back", lambda: _readable(fs, {"/kept": data}), 40)
+        fs.write("/replaced", b"other bytes")
+        assert begun[0] + b"".join(readers[0]) == data
+        assert file.seek(20 * MIB) and file.read(100) == data[20 * MIB :][:100]
+    with pytest.raises(Stale, match="replaced while it was read"):
+        list(readers[1])
 
 
 def test_a_put_goes_on_elsewhere_when_a_storage_dies(cluster: Factory, tmp_path: Path) -> None:

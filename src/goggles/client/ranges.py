@@ -1,22 +1,107 @@
-"""A file of the tree as one of Python's own: read, seek, tell."""
+"""Bytes of a file as they come: whole, in ranges, or as a file object of Python.
+
+Law: all bytes that come out are of one version.  When no storage of the ticket can give them the nameserver is asked
+again, for a while; a file that was replaced after the first byte of it came out is Stale.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import io
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from goggles.client.receiving import Complain, stream
-from goggles.contracts.data import ReadTicket
+from goggles.client.receiving import Complain
+from goggles.contracts.data import Hop, ReadTicket
+from goggles.errors import ChecksumMismatch, GogglesError, Stale, Unavailable
+from goggles.wire.data import Buffer, Kind
+from goggles.wire.dial import Address
 from goggles.wire.links import Links
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+
+
+class Reading:
+    """One file that is being read.  `ask` gives a ticket for it; `patience`: seconds for which it is asked again."""
+
+    def __init__(self, links: Links, ask: Callable[[], ReadTicket], complain: Complain, patience: float) -> None:
+        self._links = links
+        self._ask = ask
+        self._complain = complain
+        self._patience = patience
+        self.ticket = ask()
+        self.pinned = False  # something was said of this version: no other may follow it
+
+    def chunks(self, offset: int, length: int) -> Iterator[bytes]:
+        """The bytes of a range, chunk by chunk; a storage that fails gives way to the next at the same offset.
+
+        Of a whole file the digest is compared behind the last chunk: ChecksumMismatch where it is wrong.  Stale where
+        it was replaced, Unavailable where no storage can be read."""
+        begin, digest, used = offset, hashlib.sha256(), dict[str, None]()
+        deadline, pause = 0.0, FIRST_PAUSE  # deadline: from the first failure since the last byte
+        problem: GogglesError | None = None
+        while self._left(begin, offset, length) > 0:
+            if problem is not None:
+                deadline = deadline or time.monotonic() + self._patience
+                self._renew(problem, deadline, pause)
+                pause = min(LONGEST_PAUSE, 2 * pause)
+            problem = Unavailable(f"no storage that is up holds {self.ticket.path}")
+            for hop in self.ticket.hops:
+                try:
+                    for chunk in self._range(hop, offset, self._left(begin, offset, length)):
+                        self.pinned = True
+                        offset += len(chunk)
+                        used[hop.name] = None
+                        digest.update(chunk)
+                        yield chunk
+                        deadline, pause = 0.0, FIRST_PAUSE
+                except GogglesError as error:
+                    problem = error
+        if begin == 0 and length >= self.ticket.size and digest.hexdigest() != self.ticket.hash:
+            self._wrong(used)
+
+    def _left(self, begin: int, offset: int, length: int) -> int:
+        return min(self.ticket.size, begin + length) - offset
+
+    def _renew(self, problem: GogglesError, deadline: float, pause: float) -> None:
+        """Another ticket a moment later; raises `problem` where that has been tried for long enough."""
+        if time.monotonic() + pause > deadline:
+            raise problem
+        time.sleep(pause)
+        ticket = self._ask()
+        if self.pinned and ticket.version != self.ticket.version:
+            raise Stale(f"{ticket.path} was replaced while it was read", "read it again")
+        self.ticket = ticket
+
+    def _wrong(self, used: dict[str, None]) -> None:
+        for name in used:
+            self._complain(self.ticket, name)
+        message = f"{self.ticket.path} was read with wrong bytes from {', '.join(used)}"
+        raise ChecksumMismatch(message, "they were reported; read it again")
+
+    def _range(self, hop: Hop, offset: int, length: int) -> Iterator[bytes]:
+        if length <= 0:
+            return
+        with self._links.to(hop.name, Address(hop.host, hop.port)) as link:
+            link.send_value(Kind.REQUEST, ("read", hop.grant, offset, length, hop.after))
+            link.answer()
+            buffer = Buffer()
+            while True:
+                kind, value = link.receive(buffer)
+                if kind is Kind.END:
+                    return
+                if kind is not Kind.DATA:
+                    raise link.refusal(kind, value)
+                yield bytes(buffer.data)
 
 
 class RangeReader(io.RawIOBase):
     """A file of the tree as Python's own raw file."""
 
-    def __init__(self, links: Links, ticket: ReadTicket, complain: Complain) -> None:
-        self._links = links
-        self._ticket = ticket
-        self._complain = complain
+    def __init__(self, reading: Reading) -> None:
+        reading.pinned = True
+        self._reading = reading
         self._place = 0
 
     def readable(self) -> bool:
@@ -29,7 +114,7 @@ class RangeReader(io.RawIOBase):
         return self._place
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._ticket.size}[whence]
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._reading.ticket.size}[whence]
         if base + offset < 0:
             raise ValueError("negative seek position")
         self._place = base + offset
@@ -38,7 +123,7 @@ class RangeReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
         have = 0
-        for chunk in stream(self._links, self._ticket, self._place, len(view), self._complain):
+        for chunk in self._reading.chunks(self._place, len(view)):
             view[have : have + len(chunk)] = chunk
             have += len(chunk)
         self._place += have

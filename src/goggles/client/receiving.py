@@ -13,7 +13,7 @@ import os
 import secrets
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,7 +33,7 @@ from goggles.errors import (
 )
 from goggles.paths import show
 from goggles.wire import together
-from goggles.wire.data import Buffer, DataLink, Kind
+from goggles.wire.data import DataLink, Kind
 from goggles.wire.dial import Address
 from goggles.wire.fanout import Fanout
 from goggles.wire.links import Links
@@ -229,45 +229,3 @@ class _Download:
 def _gone(problem: GogglesError, ticket: ReadTicket) -> GogglesError:
     """None of the storages could be read: perhaps they changed meanwhile, so ask anew."""
     return Stale(f"{ticket.path} could not be read: {problem.message}", problem.hint)
-
-
-def stream(links: Links, ticket: ReadTicket, offset: int, length: int, complain: Complain) -> Iterator[bytes]:
-    """The bytes of a range, chunk by chunk; a storage that fails gives way to the next at the same offset.
-
-    Of a whole file the digest is compared behind the last chunk: ChecksumMismatch where it is wrong."""
-    end, whole = min(ticket.size, offset + length), offset == 0 and length >= ticket.size
-    digest, used = hashlib.sha256(), list[str]()
-    problem: GogglesError = Unavailable(f"no storage that is up holds {ticket.path}")
-    for hop in ticket.hops:
-        try:
-            for chunk in _range(links, hop, offset, end - offset):
-                offset += len(chunk)
-                used += [hop.name] if hop.name not in used else []
-                digest.update(chunk)
-                yield chunk
-            if offset >= end:
-                break
-        except GogglesError as error:
-            problem = error
-    if offset < end:
-        raise problem
-    if whole and digest.hexdigest() != ticket.hash:
-        for name in used:
-            complain(ticket, name)
-        raise ChecksumMismatch(
-            f"{ticket.path} was read with wrong bytes from {', '.join(used)}", "they were reported; read it again"
-        )
-
-
-def _range(links: Links, hop: Hop, offset: int, length: int) -> Iterator[bytes]:
-    with links.to(hop.name, Address(hop.host, hop.port)) as link:
-        link.send_value(Kind.REQUEST, ("read", hop.grant, offset, length, hop.after))
-        link.answer()
-        buffer = Buffer()
-        while True:
-            kind, value = link.receive(buffer)
-            if kind is Kind.END:
-                return
-            if kind is not Kind.DATA:
-                raise link.refusal(kind, value)
-            yield bytes(buffer.data)

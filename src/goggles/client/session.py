@@ -25,8 +25,8 @@ from goggles.client.api import OnProgress, Summary
 from goggles.client.calls import Calls
 from goggles.client.gettree import GetTree
 from goggles.client.puttree import PutTree
-from goggles.client.ranges import RangeReader
-from goggles.client.receiving import Target, fetch, may_write, stream
+from goggles.client.ranges import RangeReader, Reading
+from goggles.client.receiving import Target, fetch, may_write
 from goggles.client.retrying import ChainFailed, Meter, patience_with, wait
 from goggles.client.sending import Sent, Source, send, why_not
 from goggles.contracts.data import Committed, ReadTicket, WriteTicket
@@ -364,13 +364,17 @@ class Session(Administering):
         """The bytes of a file, or of a range of it, in chunks of up to 1 MiB; whole files are verified."""
         if offset < 0 or (length is not None and length < 0):
             raise BadRequest(f"{length} bytes at {offset} are no range", "both count from 0")
-        ticket = ReadTicket.from_wire(self._calls("open_read", parse(path)))
-        return stream(self._links, ticket, offset, WHOLE if length is None else length, self.complain)
+        return self._reading(path).chunks(offset, WHOLE if length is None else length)
 
     def open(self, path: str) -> BinaryIO:
         """A file object for reading, with seek; each read asks for its range."""
-        ticket = ReadTicket.from_wire(self._calls("open_read", parse(path)))
-        return io.BufferedReader(RangeReader(self._links, ticket, self.complain), buffer_size=1 << 20)
+        return io.BufferedReader(RangeReader(self._reading(path)), buffer_size=1 << 20)
+
+    def _reading(self, path: str) -> Reading:
+        def ask() -> ReadTicket:
+            return ReadTicket.from_wire(self._calls("open_read", parse(path)))
+
+        return Reading(self._links, ask, self.complain, min(READ_PATIENCE, self._calls.patience))
 
     def mkdirs(self, paths: list[DfsPath]) -> list[Any]:
         """Make many directories; for each True or (code, message, hint)."""
