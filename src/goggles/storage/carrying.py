@@ -312,7 +312,9 @@ class Carrier:
             return
         with self._root.parent(source) as (fd, name), self._place(target) as (to, base):
             self._clear_way(base, to, target, "")
+            failpoints.hit("storage.move.before_rename")
             os.rename(name, base, src_dir_fd=fd, dst_dir_fd=to)
+            failpoints.hit("storage.move.after_rename")
             self._touch(fd)
             self._touch(to)
 
@@ -339,6 +341,7 @@ class Carrier:
             size = os.stat(name, dir_fd=fd).st_size
             failpoints.hit("storage.remove.before_unlink")
             os.unlink(name, dir_fd=fd)
+            failpoints.hit("storage.remove.after_unlink")
             self._touch(fd)
         self._freed(size)
 

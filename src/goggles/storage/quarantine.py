@@ -64,6 +64,7 @@ class Quarantine:
                     base = shorten(base, f".{secrets.token_hex(4)}")
                 failpoints.hit("storage.quarantine.before_rename")
                 os.rename(name, base, src_dir_fd=fd, dst_dir_fd=target)
+                failpoints.hit("storage.quarantine.after_rename")
                 to_disk(target)
         finally:
             root.close()

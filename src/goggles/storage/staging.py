@@ -101,6 +101,7 @@ class StagedWrite:
         """Make it durable."""
         self.flush(sha256, version)
         self.name()
+        failpoints.hit("storage.stage.before_sync")
         with explained("staging"):
             self._sync()
         self.settle()

@@ -136,9 +136,11 @@ class Vault:
             with open(hidden, "w") as file:
                 json.dump(asdict(note), file)
                 file.flush()
+                failpoints.hit("storage.adopt.before_fsync")
                 to_disk(file.fileno())
             failpoints.hit("storage.adopt.before_rename")
             os.replace(hidden, path)
+            failpoints.hit("storage.adopt.after_rename")
             sync_folder(self._own)
 
     # --- room ------------------------------------------------------------------------------
@@ -261,6 +263,7 @@ class Vault:
 
     def _empty(self, path: Path, counted: bool) -> None:
         """Delete a tree that was removed; what was never a file of the tree is put in quarantine instead."""
+        failpoints.hit("storage.trash.before_empty")
         for folder, _, files in os.walk(path):
             for name in files:
                 with contextlib.suppress(OSError, GogglesError):

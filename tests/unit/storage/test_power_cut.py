@@ -26,7 +26,7 @@ from goggles.storage import containment
 from goggles.storage.vault import Vault
 from goggles.testing.powercut import Recorder, State
 
-STATES = 250
+STATES = 150
 SITE = "5" * 32
 STAGED, QUARANTINE, GONE = "staged", "quarantine", "gone"
 Places = dict[str, frozenset[str]]  # by version: where it may be
@@ -268,7 +268,7 @@ def look(day: Day, folder: Path, states: Iterator[State]) -> list[str]:
         broken = wrong(day, state, here)
         if broken:
             return [f"after {state.moment} steps, before {day.recorder.steps[state.moment :][:1]}, {here}", *broken]
-        shutil.rmtree(here)
+        shutil.rmtree(here, ignore_errors=True)  # its trash is emptied meanwhile
     return []
 
 
@@ -315,6 +315,7 @@ def spare(where: str) -> bool:
     return any(name in where for name in SPARE)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_without_any_one_of_the_syncs_a_promise_is_broken(day: Day, tmp_path: Path) -> None:
     needless = []
