@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from goggles import failpoints
 from goggles.bulk import BulkWriter
 from goggles.contracts.data import SMALL, Hop, ReadTicket
 from goggles.errors import (
@@ -74,7 +75,9 @@ class Target:
             self.file.close()
             with contextlib.suppress(FileNotFoundError):
                 os.chmod(self._hidden, os.stat(self.path).st_mode & 0o7777)
+            failpoints.hit("client.get.before_rename")
             os.replace(self._hidden, self.path)
+            failpoints.hit("client.get.after_rename")
         except OSError as error:
             raise local_error(error, self.path) from error
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, Table, delete, func, insert, literal, select, text
 
+from goggles import failpoints
 from goggles.errors import AlreadyExists, DatabaseError
 from goggles.meta import peering, tables
 from goggles.meta.database import HEAD, LAST_EPOCH, Database
@@ -37,8 +38,11 @@ def copy_database(source: str, target: str, now: float) -> int:
             if new.revision() is not None and _last_epoch(new) is not None:
                 raise AlreadyExists("the target has a site in it already", "give a new, empty database")
             new.prepare(name, now)
+            failpoints.hit("tools.copy.before_rows")
             with old.read() as reading, new.write() as writing:
-                return _copy(reading, writing)
+                copied = _copy(reading, writing)
+                failpoints.hit("tools.copy.before_commit")
+                return copied
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, Engine, func, insert, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from goggles import failpoints
 from goggles.clock import Clock
 from goggles.errors import DatabaseError
 from goggles.meta import tables
@@ -129,6 +130,7 @@ class Database:
         with self.write() as connection:
             if connection.execute(select(tables.site.c.id)).first() is None:
                 _first_rows(connection, site_name, now)
+                failpoints.hit("nameserver.start.before_first_rows")
 
     def revision(self) -> str | None:
         """The schema; None for a new database.  DatabaseError where it is another program's."""
@@ -147,7 +149,9 @@ class Database:
         config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
         with self.write() as connection:
             config.attributes["connection"] = connection
+            failpoints.hit("nameserver.migrate.before_first")
             command.upgrade(config, HEAD)
+            failpoints.hit("nameserver.migrate.before_commit")
         log.info("database schema is now %s", HEAD)
 
     def site(self) -> tuple[str, str]:

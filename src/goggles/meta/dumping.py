@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from sqlalchemy import URL
 
+from goggles import failpoints
 from goggles.errors import AlreadyExists, DatabaseError, LocalFileError, SettingsError
 from goggles.meta.database import Database
 from goggles.meta.opening import explain, parse_url
@@ -102,4 +103,5 @@ def _make_durable(part: Path, target: Path) -> None:
         finally:
             os.close(number)
         if path is part:
+            failpoints.hit("tools.backup.before_name")
             os.link(part, target)  # refuses where something came to be there meanwhile

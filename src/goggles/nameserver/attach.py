@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from goggles import failpoints
 from goggles.contracts import orders
 from goggles.contracts.orders import Held, StorageHello, Welcome
 from goggles.errors import Conflict, NotADirectory, NotFound, Stale
@@ -346,6 +347,7 @@ class Attachment:
             if node.state is not NodeState.HELD:
                 raise Conflict(f"storage {name} is {node.state}, not in safe mode", "there is nothing to accept")
             self._accepted[node.storage_id] = adopt
+            failpoints.hit("nameserver.accept.before_order")
             node.order(orders.recheck())
             return node.held_because
 

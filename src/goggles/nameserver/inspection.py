@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Sequence
 from functools import partial
 
+from goggles import failpoints
 from goggles.contracts import orders
 from goggles.contracts.orders import ARRIVING, DIRECTORY, FILE, STAGED, Held
 from goggles.errors import BadPath
@@ -173,7 +174,11 @@ class Inspector:
                 self._tx.on_commit(partial(node.order, orders.mkdir(made)))
 
     def _order(self, order: orders.Order) -> None:
-        self._tx.on_commit(partial(self._node.order, order))
+        self._tx.on_commit(partial(self._send, order))
+
+    def _send(self, order: orders.Order) -> None:
+        failpoints.hit("nameserver.selfcheck.before_order")
+        self._node.order(order)
 
 
 def _farewell(held: Held) -> orders.Order:

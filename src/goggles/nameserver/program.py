@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from goggles import failpoints
 from goggles.clock import Clock, SystemClock
 from goggles.errors import CertificateError, GogglesError, SettingsError
 from goggles.meta.database import Database
@@ -76,6 +77,7 @@ class Nameserver:
         self._import()
         site_id, name = self._database.site()
         policy = Policy(settings.copies, settings.grace, settings.heartbeat, settings.lease, settings.repair_streams)
+        failpoints.hit("nameserver.start.before_epoch")
         epoch = self._database.begin_epoch(self._clock)
         self.site = Site(self._database, epoch, site_id, name, Dialer(self._contexts), self._clock, policy)
         self.site.decisions.load()
@@ -105,6 +107,7 @@ class Nameserver:
             Limits(connections=self._settings.max_connections),
         )
         # Only now, when nothing is left that could keep it from starting and its password from being shown.
+        failpoints.hit("nameserver.start.before_administrator")
         self.first_administrator = accounts.first()
         self.service: ServiceMaker = NameserverService
         self.companions: list[Companion] = []
@@ -170,6 +173,7 @@ class Nameserver:
             return
         with self._database.write() as connection:
             count = treejson.import_file(connection, Path(source), self._clock.now(), self._settings.copies)
+            failpoints.hit("nameserver.import.before_commit")
         if count:
             log.info("%d entries imported from %s", count, source)
 

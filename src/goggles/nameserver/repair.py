@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from goggles import failpoints
 from goggles.contracts import orders
 from goggles.contracts.grants import READ
 from goggles.contracts.orders import PullOrder
@@ -221,6 +222,7 @@ class Repair:
         if path is None:
             return
         tx.tree.drop_instances(node.id, [entry.id])
+        tx.on_commit(partial(failpoints.hit, "nameserver.trim.before_order"))
         tx.on_commit(partial(node.lose, entry.size, orders.remove(path, entry.version)))
         tx.on_commit(partial(self._site.story.trimmed, path, node.name))
 

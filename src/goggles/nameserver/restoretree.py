@@ -15,10 +15,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from goggles import failpoints
 from goggles.contracts.orders import Held
 from goggles.contracts.records import DIRECTORY, FILE
 from goggles.errors import LocalFileError
-from goggles.nameserver.treejson import SITE_KEY, site_member
+from goggles.nameserver.treejson import SITE_KEY, site_member, sync_folder
 from goggles.paths import ROOT, DfsPath, parts, split
 
 Content = tuple[int, str]  # size, sha256
@@ -85,7 +86,9 @@ def _replace(target: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+        failpoints.hit("tools.restoretree.before_rename")
         os.replace(hidden, target)
+        sync_folder(target.parent)
     except OSError as error:
         hidden.unlink(missing_ok=True)
         raise LocalFileError(f"{target} can not be written: {error.strerror}") from error

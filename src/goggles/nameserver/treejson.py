@@ -23,7 +23,7 @@ from typing import Any, TextIO
 
 from sqlalchemy import Connection, insert, literal, select, update
 
-from goggles import checksums
+from goggles import checksums, failpoints
 from goggles.contracts.data import DEFAULT_COPIES
 from goggles.contracts.records import DIRECTORY, FILE
 from goggles.errors import BadRequest, GogglesError, LocalFileError
@@ -196,16 +196,20 @@ def export_file(connection: Connection, target: Path) -> None:
         with open(hidden, "x", encoding="utf-8") as file:
             _write(Tree(connection, DirCache(), 0.0), file)
             file.flush()
+            failpoints.hit("nameserver.export.before_fsync")
             os.fsync(file.fileno())
+        failpoints.hit("nameserver.export.before_rename")
         os.replace(hidden, target)
-        _sync_folder(target.parent)
+        failpoints.hit("nameserver.export.after_rename")
+        sync_folder(target.parent)
     except OSError as error:
         raise LocalFileError(f"{target} can not be written: {error.strerror}") from error
     finally:
         hidden.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """The names in it are on disk afterwards."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)

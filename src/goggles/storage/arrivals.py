@@ -21,7 +21,7 @@ from goggles import failpoints
 from goggles.contracts.orders import ARRIVING, Held
 from goggles.errors import BadRequest, ChecksumMismatch, Conflict, NotFound, Stale
 from goggles.storage import notes
-from goggles.storage.containment import DIRECTORY, explained, open_regular
+from goggles.storage.containment import DIRECTORY, explained, open_regular, to_disk
 from goggles.storage.inventory import digest_of
 from goggles.storage.staging import SharedFsync, check_upload
 
@@ -56,7 +56,7 @@ class Arrivals:
             for arrival in arrivals:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(check_upload(arrival), 0o777, dir_fd=self._fd)
-            os.fsync(self._fd)
+            to_disk(self._fd)
 
     def drop(self, arrival: str) -> None:
         """Remove a place with what is in it, now or when it is not in use any more."""
@@ -114,9 +114,10 @@ class Arrivals:
                 _ours(file.fileno())
                 notes.write(file.fileno(), sha256, version, 0)
                 failpoints.hit("storage.ingest.before_fsync")
-                os.fsync(file.fileno())
+                to_disk(file.fileno())
             with self._folder(arrival) as folder:
                 os.rename(DATA, arrival, src_dir_fd=folder, dst_dir_fd=self._staging)
+            failpoints.hit("storage.ingest.before_sync")
             self._sync()
             failpoints.hit("storage.ingest.after_rename")
             self._settle(size)

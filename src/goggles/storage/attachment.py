@@ -210,15 +210,19 @@ class Attachment:
         session, verdict = welcome.session, "again"
         while verdict == "again":
             put_off, found = self._inventory(peer, session, welcome.unchanged)
+            failpoints.hit("storage.selfcheck.before_verdict")
             verdict, why = peer.call("verdict", session, self._vault.counted.left_out, timeout=PATIENCE)
         if verdict == "held":
             log.warning("held in safe mode: %s; an administrator decides (accept, or restoretree)", why)
             return
         for batch in _pages(put_off[:MAX_PUT_OFF]):
+            failpoints.hit("storage.selfcheck.before_condemned")
             peer.call("condemned", session, tuple(held.to_wire() for held in batch), timeout=PATIENCE)
         if not welcome.unchanged:
             self._walk_tree(peer, session)
+        failpoints.hit("storage.selfcheck.before_activate")
         peer.call("activate", session, timeout=PATIENCE)
+        failpoints.hit("storage.selfcheck.after_activate")
         self._sign(peer, welcome)
         self._vault.adopt(welcome.site_id, welcome.storage_id, welcome.epoch, welcome.epoch_token)
         log.info("self-check done: %d things found, %d of them out of place, unknown or replaced", found, len(put_off))

@@ -1,7 +1,8 @@
 """How each order of the nameserver is carried out on the disk.
 
 Law: every order may come twice; what it finds done, it leaves.  A file is touched only if it is the version that the
-order means.  Renames come first, then each directory that was touched is fsynced once, then the orders count as done.
+order means.  Renames come first, then each directory that was touched is fsynced once, then the orders count as done;
+but nothing is moved into a directory whose own name is not on disk.
 """
 
 from __future__ import annotations
@@ -26,6 +27,13 @@ Result = tuple[Value, ...]
 OK: Result = ("ok",)
 
 
+def _keep(fd: int, directories: dict[tuple[int, int], int]) -> None:
+    status = os.fstat(fd)
+    key = (status.st_dev, status.st_ino)
+    if key not in directories:
+        directories[key] = os.dup(fd)
+
+
 class Carrier:
     """Carries out orders below `root`.  `freed(bytes)` is told of bytes that are gone (negative: that came).
     One thread at a time."""
@@ -41,12 +49,13 @@ class Carrier:
     ) -> None:
         self._root = root
         self._fsync = fsync
-        root.made = self._touch
+        root.made = self._keep_new
         self._staging = staging
         self._quarantine = quarantine
         self._bin_tree = bin_tree
         self._freed = freed
         self._touched: dict[tuple[int, int], int] = {}  # (device, inode) of a directory: a descriptor of it
+        self._new: dict[tuple[int, int], int] = {}  # the same for those in which directories were made
         self._failed = ""  # the first order of this session that could not be carried out
         self._kinds: dict[str, Callable[..., None]] = {
             "mkdir": self._mkdir,
@@ -87,18 +96,24 @@ class Carrier:
 
     def settle(self) -> None:
         """fsync every directory that was touched, wherever it stands by now."""
-        touched, self._touched = self._touched, {}
-        for fd in touched.values():
-            try:
+        failpoints.hit("storage.settle.before_fsync")
+        self._sync(self._new)
+        self._sync(self._touched)
+
+    def _sync(self, directories: dict[tuple[int, int], int]) -> None:
+        try:
+            for fd in directories.values():
                 self._fsync(fd)
-            finally:
+        finally:
+            for fd in directories.values():
                 os.close(fd)
+            directories.clear()
 
     def _touch(self, fd: int) -> None:
-        status = os.fstat(fd)
-        key = (status.st_dev, status.st_ino)
-        if key not in self._touched:
-            self._touched[key] = os.dup(fd)
+        _keep(fd, self._touched)
+
+    def _keep_new(self, fd: int) -> None:
+        _keep(fd, self._new)
 
     # --- directories -----------------------------------------------------------------------
 
@@ -146,6 +161,7 @@ class Carrier:
     def _place(self, path: DfsPath) -> Iterator[tuple[int, str]]:
         """`Root.parent`, made where it is missing."""
         self._make(split(path)[0])
+        self._sync(self._new)
         with self._root.parent(path) as found:
             yield found
 
@@ -304,7 +320,9 @@ class Carrier:
             return
         with self._root.parent(source) as (fd, name), self._place(target) as (to, base):
             self._clear_way(base, to, target, "")
+            failpoints.hit("storage.move.before_rename")
             os.rename(name, base, src_dir_fd=fd, dst_dir_fd=to)
+            failpoints.hit("storage.move.after_rename")
             self._touch(fd)
             self._touch(to)
 
@@ -331,6 +349,7 @@ class Carrier:
             size = os.stat(name, dir_fd=fd).st_size
             failpoints.hit("storage.remove.before_unlink")
             os.unlink(name, dir_fd=fd)
+            failpoints.hit("storage.remove.after_unlink")
             self._touch(fd)
         self._freed(size)
 

@@ -7,6 +7,7 @@ planted below the root, nor a race can lead outside; and paths of 4,096 bytes wo
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import stat
@@ -17,6 +18,7 @@ from goggles.errors import GogglesError, IsADirectory, NoSpace, NotADirectory, N
 from goggles.paths import DfsPath, parts, show, split
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+LIBC = ctypes.CDLL(None, use_errno=True)
 FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -46,12 +48,32 @@ def explained(what: str) -> Iterator[None]:
         raise explain(error, what) from error
 
 
+def to_disk(fd: int) -> None:
+    """What was written to this file, or the names in this directory, are on disk afterwards."""
+    os.fsync(fd)
+
+
+def sync_folder(folder: Path) -> None:
+    """The names in this directory are on disk afterwards."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        to_disk(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_file_system(fd: int) -> None:
+    """Whatever was done on the file system of `fd`, by whomever, is on disk afterwards."""
+    if LIBC.syncfs(fd):
+        raise OSError(ctypes.get_errno(), "the file system can not be synced")
+
+
 class Root:
     """The directory that everything is below.
 
     `made(fd)` is called for each directory in which another was made; it sees to it that this reaches the disk."""
 
-    def __init__(self, path: Path, made: Callable[[int], None] = os.fsync) -> None:
+    def __init__(self, path: Path, made: Callable[[int], None] = to_disk) -> None:
         self.path = path
         self.made = made
         self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

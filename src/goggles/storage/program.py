@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import threading
 from typing import Any
 
@@ -20,6 +19,7 @@ from goggles.pki.identity import Identity
 from goggles.roles import DEFAULT, Level, Role
 from goggles.settings import StorageSettings
 from goggles.storage.attachment import Attachment, Place
+from goggles.storage.containment import to_disk
 from goggles.storage.dataserver import DataServer
 from goggles.storage.notifier import Notifier
 from goggles.storage.pushing import Pusher
@@ -50,7 +50,7 @@ class Storage:
             PkiFiles(settings.ca_cert, settings.certfile, settings.keyfile, peer_ca=settings.peer_ca)
         )
         _check_name(settings.name, self._contexts.identity)
-        fsync = os.fsync if settings.durability == "disk" else leave_to_system
+        fsync = to_disk if settings.durability == "disk" else leave_to_system
         self.vault = Vault.open(settings.rootpath, settings.capacity, self._clock, fsync)
         try:
             self._build()

@@ -22,7 +22,7 @@ from goggles import failpoints
 from goggles.clock import Clock
 from goggles.errors import NotADirectory
 from goggles.paths import DfsPath, parts, shorten
-from goggles.storage.containment import Root, kind_of
+from goggles.storage.containment import Root, kind_of, sync_folder, to_disk
 
 log = logging.getLogger(__name__)
 KEEP = 7 * 86_400.0
@@ -53,7 +53,10 @@ class Quarantine:
         log.warning("quarantined %s", "/".join(parts(was)), extra={"facts": {"event": "quarantined", "path": was}})
 
     def _take(self, day: Path, name: str, fd: int, was: DfsPath) -> None:
-        day.mkdir(parents=True, exist_ok=True)
+        if not day.is_dir():
+            day.mkdir(parents=True, exist_ok=True)
+            sync_folder(day.parent)
+            sync_folder(self._folder)
         root = Root(day)
         try:
             with root.parent(was, create=True) as (target, base):
@@ -61,7 +64,8 @@ class Quarantine:
                     base = shorten(base, f".{secrets.token_hex(4)}")
                 failpoints.hit("storage.quarantine.before_rename")
                 os.rename(name, base, src_dir_fd=fd, dst_dir_fd=target)
-                os.fsync(target)
+                failpoints.hit("storage.quarantine.after_rename")
+                to_disk(target)
         finally:
             root.close()
 

@@ -16,7 +16,7 @@ from goggles import failpoints
 from goggles.bulk import BulkWriter
 from goggles.errors import BadRequest, Conflict
 from goggles.storage import notes
-from goggles.storage.containment import explained
+from goggles.storage.containment import explained, to_disk
 
 UPLOAD = re.compile(r"[0-9a-f]{32}\Z")
 Fsync = Callable[[int], None]
@@ -39,7 +39,7 @@ class SharedFsync:
 
     A caller is served by a round that began after it asked."""
 
-    def __init__(self, fd: int, fsync: Fsync = os.fsync) -> None:
+    def __init__(self, fd: int, fsync: Fsync = to_disk) -> None:
         self._fd = fd
         self._fsync = fsync
         self._counting = threading.Lock()
@@ -101,6 +101,7 @@ class StagedWrite:
         """Make it durable."""
         self.flush(sha256, version)
         self.name()
+        failpoints.hit("storage.stage.before_sync")
         with explained("staging"):
             self._sync()
         self.settle()

@@ -110,7 +110,9 @@ class Together:
     def _sync(self, parts: Sequence[Part]) -> None:
         """The names of all at once; where that fails, none of them is durable."""
         try:
+            failpoints.hit("storage.together.before_sync")
             self._vault.sync_staging()
+            failpoints.hit("storage.together.after_sync")
         except GogglesError as error:
             for part in parts:
                 part.give_up(error)
@@ -118,11 +120,12 @@ class Together:
     def _write(self, part: Part) -> None:
         part.staged = self._vault.stage(part.upload, part.file.size)
         part.staged.write(part.data)
+        failpoints.hit("storage.together.some_staged")
 
     def _told(self, parts: Sequence[Part]) -> None:
-        failpoints.hit("storage.write.before_notify")
+        failpoints.hit("storage.together.before_notify")
         answers = self._tell([(part.upload, part.file.size, part.file.sha256) for part in parts]) if parts else []
-        failpoints.hit("storage.write.after_notify")
+        failpoints.hit("storage.together.after_notify")
         for part, error in zip(parts, answers, strict=True):
             part.error = error  # where the nameserver may have heard, the bytes stay until it says otherwise
         lost = [part.upload for part in parts if isinstance(part.error, UploadLost)]

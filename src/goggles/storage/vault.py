@@ -28,10 +28,10 @@ from goggles.clock import Clock
 from goggles.contracts.orders import Held, Order
 from goggles.errors import Conflict, GogglesError, NoSpace, Stale, StorageFailure
 from goggles.paths import DfsPath, parse
-from goggles.storage import notes
+from goggles.storage import containment, notes
 from goggles.storage.arrivals import Arrivals
 from goggles.storage.carrying import Carrier, Result
-from goggles.storage.containment import DIRECTORY, Root, explained, open_regular
+from goggles.storage.containment import DIRECTORY, Root, explained, open_regular, sync_folder, to_disk
 from goggles.storage.inventory import Count, Walk, digest_of
 from goggles.storage.quarantine import Quarantine
 from goggles.storage.staging import PART, Fsync, SharedFsync, StagedWrite, check_upload
@@ -55,7 +55,7 @@ class SiteNote:
 class Vault:
     """One storage's folder, open.  Sizes are bytes.  `fsync` is `leave_to_system` where that is wanted."""
 
-    def __init__(self, root: Path, capacity: int, clock: Clock, fsync: Fsync = os.fsync) -> None:
+    def __init__(self, root: Path, capacity: int, clock: Clock, fsync: Fsync = to_disk) -> None:
         self.capacity = capacity
         self._fsync = fsync
         self._own = root / OWN
@@ -82,7 +82,7 @@ class Vault:
         self._empty_trash()
 
     @classmethod
-    def open(cls, root: Path, capacity: int, clock: Clock, fsync: Fsync = os.fsync) -> Vault:
+    def open(cls, root: Path, capacity: int, clock: Clock, fsync: Fsync = to_disk) -> Vault:
         """Open the folder, making what is missing in it; clear errors where it can not be used."""
         root = Path(root).absolute()
         try:
@@ -91,6 +91,7 @@ class Vault:
             for name in ("", "staging", "quarantine", "trash"):
                 (root / OWN / name).mkdir(exist_ok=True)
             _probe(root)
+            _sync_all(root)
         except OSError as error:
             raise StorageFailure(
                 f"the folder {root} can not be used: {os.strerror(error.errno or 0)}",
@@ -135,10 +136,12 @@ class Vault:
             with open(hidden, "w") as file:
                 json.dump(asdict(note), file)
                 file.flush()
-                os.fsync(file.fileno())
+                failpoints.hit("storage.adopt.before_fsync")
+                to_disk(file.fileno())
             failpoints.hit("storage.adopt.before_rename")
             os.replace(hidden, path)
-            _fsync(self._own)
+            failpoints.hit("storage.adopt.after_rename")
+            sync_folder(self._own)
 
     # --- room ------------------------------------------------------------------------------
 
@@ -260,6 +263,7 @@ class Vault:
 
     def _empty(self, path: Path, counted: bool) -> None:
         """Delete a tree that was removed; what was never a file of the tree is put in quarantine instead."""
+        failpoints.hit("storage.trash.before_empty")
         for folder, _, files in os.walk(path):
             for name in files:
                 with contextlib.suppress(OSError, GogglesError):
@@ -373,15 +377,17 @@ def _probe(root: Path) -> None:
     with open(first, "wb") as file:
         file.write(b"probe")
         file.flush()
-        os.fsync(file.fileno())
+        to_disk(file.fileno())
     os.replace(first, second)
     os.unlink(second)
-    _fsync(root / OWN)
+    sync_folder(root / OWN)
 
 
-def _fsync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _sync_all(root: Path) -> None:
+    """What a process that was killed had done here, and not yet synced, is on disk before anybody relies on it; so
+    are the names of the folder itself and of what is new in it."""
+    fd = os.open(root, DIRECTORY)
     try:
-        os.fsync(fd)
+        containment.sync_file_system(fd)
     finally:
         os.close(fd)

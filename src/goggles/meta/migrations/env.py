@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from alembic import context
 
+from goggles import failpoints
 from goggles.meta import peering
 
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, target_metadata=peering.peers.metadata, render_as_batch=True)
+
+
+def applied(*_: object, **__: object) -> None:
+    failpoints.hit("nameserver.migrate.after_revision")
+
+
+context.configure(
+    connection=connection,
+    target_metadata=peering.peers.metadata,
+    render_as_batch=True,
+    on_version_apply=applied,
+)
 context.run_migrations()
