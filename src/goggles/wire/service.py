@@ -197,11 +197,21 @@ def check_value(what: str, value: Any, allowed: tuple[type, ...]) -> None:
 
 
 _LIMITS: dict[type, int] = {str: MAX_TEXT, bytes: MAX_BYTES, tuple: MAX_ITEMS}
+_VALUES = frozenset((str, bytes, tuple, int, bool, float, type(None)))
 
 
 def _check_size(what: str, value: Any) -> None:
-    limit = _LIMITS.get(type(value))
-    if limit is not None and len(value) > limit:
-        raise LimitExceeded(f"{what} may have {limit} items or characters, this has {len(value)}")
-    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
-        raise LimitExceeded(f"{what} does not fit into 64 bits")
+    """The same bounds for what is within a tuple."""
+    kind = type(value)
+    limit = _LIMITS.get(kind)
+    if limit is not None:
+        if len(value) > limit:
+            raise LimitExceeded(f"{what} may have {limit} items or characters, this has {len(value)}")
+        if kind is tuple:
+            for one in value:
+                _check_size(what, one)
+    elif kind is int:
+        if not -(1 << 63) <= value < 1 << 63:
+            raise LimitExceeded(f"{what} does not fit into 64 bits")
+    elif kind not in _VALUES:
+        raise BadRequest(f"{what} can only have values in it, not objects")
