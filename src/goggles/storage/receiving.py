@@ -240,6 +240,7 @@ class Receiver:
     def _end(self, kind: Kind, value: object) -> tuple[int, str] | None:
         if kind is Kind.ABORT:
             return None
-        if kind is Kind.END and isinstance(value, tuple) and len(value) == 2:
-            return int(value[0]), str(value[1])
+        match value:
+            case (int(size), str(sha256)) if kind is Kind.END:
+                return size, sha256
         raise ProtocolError(f"{self.link.peer} sent {kind.name} in the middle of a file")
