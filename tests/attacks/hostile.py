@@ -23,7 +23,7 @@ ASK, DATA, END, ABORT, OK, ERROR = range(1, 7)  # kinds of frames of the data pl
 # --- brine -----------------------------------------------------------------------------------
 
 
-def brine(value: Any) -> bytes:
+def brine(value: Any) -> bytes:  # noqa: C901 - one case for each kind
     """`value` in rpyc's encoding."""
     match value:
         case None:

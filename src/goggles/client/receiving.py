@@ -268,6 +268,7 @@ def _range(links: Links, hop: Hop, offset: int, length: int) -> Iterator[bytes]:
             kind, value = link.receive(buffer)
             if kind is Kind.END:
                 return
-            if kind is not Kind.DATA:
+            length -= buffer.used
+            if kind is not Kind.DATA or length < 0:
                 raise link.refusal(kind, value)
             yield bytes(buffer.data)

@@ -1,8 +1,8 @@
 """The storage's side of the data plane: one request after another on each connection.
 
 Law: nothing is read or written without a grant of the nameserver for this very caller; an upload is written once; a
-request waits until the orders that came before it have been carried out.  After a refusal the rest of what the sender has on its way is
-read and thrown away, so that the connection stays usable.
+request waits until the orders that came before it have been carried out.  After a refusal the rest of what the sender
+has on its way is read and thrown away, so that the connection stays usable.
 """
 
 from __future__ import annotations

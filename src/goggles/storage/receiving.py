@@ -26,6 +26,7 @@ from goggles.wire.dial import Address
 from goggles.wire.fanout import Consumer, Fanout
 from goggles.wire.links import Links
 from goggles.wire.server import STALL
+from goggles.wire.together import stored_all
 
 log = logging.getLogger(__name__)
 INLINE = 256 << 10  # bytes; smaller files are not worth threads
@@ -135,7 +136,7 @@ class Relay:
 
     def results(self) -> list[Stored]:
         answers: list[Stored] = []
-        self._try(lambda link: answers.extend(Stored.from_wire(item) for item in link.answer()))
+        self._try(lambda link: answers.extend(stored_all(link.peer, link.answer())))
         if answers:
             return answers
         why = self._why or Unavailable("no answer")

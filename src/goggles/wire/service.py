@@ -127,9 +127,7 @@ class Method:
         else:
             given = self._by_name(service, args, kwargs)
         for name, value in given:
-            classes = self.types[name]
-            if classes is not None:
-                check_value(f"{self.name}: {name}", value, classes)
+            check_value(f"{self.name}: {name}", value, self.types[name])
 
     def _by_name(self, service: Service, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterable[tuple[str, Any]]:
         try:
@@ -188,8 +186,20 @@ def _classes(kind: Any) -> tuple[type, ...] | None:
     return (*classes, int) if float in classes else classes
 
 
-def check_value(what: str, value: Any, allowed: tuple[type, ...]) -> None:
-    """Raise BadRequest or LimitExceeded unless `value` is of one of these classes and within bounds."""
+_FIELDS: dict[type, dict[str, tuple[type, ...] | None]] = {}
+
+
+def types_of(record: type) -> dict[str, tuple[type, ...] | None]:
+    """The classes of each field of a record."""
+    if record not in _FIELDS:
+        _FIELDS[record] = {name: _classes(kind) for name, kind in typing.get_type_hints(record).items()}
+    return _FIELDS[record]
+
+
+def check_value(what: str, value: Any, allowed: tuple[type, ...] | None) -> None:
+    """Raise BadRequest or LimitExceeded unless `value` is of one of these classes (None: any) and within bounds."""
+    if allowed is None:
+        return
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
         names = " or ".join(sorted({"None" if a is type(None) else a.__name__ for a in allowed}))
         raise BadRequest(f"{what} must be {names}, not {type(value).__name__}")
