@@ -213,8 +213,12 @@ class Calls(Line):
     def get_root(self) -> Any:
         """How the other side calls its service, as a reference to it is sent back."""
         if self.root is None:
-            self.root = (LOCAL, self.ask(GETROOT)[1])
+            self.root = self.reference(GETROOT)
         return self.root
+
+    def reference(self, handler: Any, *boxed: Any) -> Any:
+        """The object that is answered, as a reference to it is sent back."""
+        return LOCAL, self.ask(handler, *boxed)[1]
 
     def call(self, method: str, *args: Any, **named: Any) -> Any:
         """The boxed answer of an exposed method."""
