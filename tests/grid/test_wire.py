@@ -316,14 +316,27 @@ def test_silent_callers_do_not_hold_up_others(server, dial):
         sock.close()
 
 
-def test_the_number_of_connections_is_bounded(server, dial):
+def dialled(dial, name, most):
     peers = []
     with pytest.raises(GogglesError):
-        for _ in range(60):
-            peers.append(dial())
-    assert 30 <= len(peers) <= 40
-    peers.pop().close()
+        for _ in range(most):
+            peers.append(dial(name))
+    return peers
+
+
+def test_the_number_of_connections_is_bounded(server, dial):
+    peers = dialled(dial, "ann", 60)
+    assert len(peers) == 20, "half of them, for one principal"
+    others = dialled(dial, "bob", 60)
+    assert 10 <= len(others) <= 20
+    with pytest.raises(GogglesError):
+        dial("carol")
+    others.pop().close()
     assert peers[0].call("echo", "those inside stay") == "those inside stay"
+    wait_until("a place is free", lambda: server.connected() < 40, 5)
+    peers.pop().close()
+    wait_until("its place is free", lambda: server.connected() < 39, 5)
+    assert dial("ann").call("echo", "one more") == "one more"
 
 
 def stock(server, certificates, name="ann", role=Role.CLIENT):

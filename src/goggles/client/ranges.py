@@ -91,7 +91,8 @@ class Reading:
                 kind, value = link.receive(buffer)
                 if kind is Kind.END:
                     return
-                if kind is not Kind.DATA:
+                length -= buffer.used
+                if kind is not Kind.DATA or length < 0:
                     raise link.refusal(kind, value)
                 yield bytes(buffer.data)
 

@@ -146,7 +146,7 @@ class _Stream:
             raise
         sha256 = self._digest.hexdigest()
         self._link.send_value(Kind.END, (self._size, sha256))
-        stored = tuple(Stored.from_wire(item) for item in self._link.answer())
+        stored = tuple(together.stored_all(self._link.peer, self._link.answer()))
         return Sent(self._size, sha256, stored)
 
     def _pump(self) -> None:

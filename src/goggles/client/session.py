@@ -24,6 +24,7 @@ from goggles.client.administering import Administering
 from goggles.client.api import OnProgress, Summary
 from goggles.client.calls import Calls
 from goggles.client.gettree import GetTree
+from goggles.client.listings import need_entries_of
 from goggles.client.puttree import PutTree
 from goggles.client.ranges import RangeReader, Reading
 from goggles.client.receiving import Target, fetch, may_write
@@ -118,7 +119,10 @@ class Session(Administering):
 
     def scan(self, path: str, after: str = "", limit: int = PAGE) -> list[Entry]:
         """A page of `ls`: up to `limit` entries whose names come after `after`."""
-        return entries_of(unpack(self._calls("scan", parse(path), after, limit, True)))
+        where = parse(path)
+        entries = entries_of(unpack(self._calls("scan", where, after, limit, True)))
+        need_entries_of(where, after, entries)
+        return entries
 
     def _pages(self, path: str) -> Iterator[list[Entry]]:
         after = ""
@@ -167,14 +171,24 @@ class Session(Administering):
                 yield entry
 
     def _walk(self, path: DfsPath) -> Iterator[Entry]:
+        walk = [self._each(path)]
+        while walk:
+            try:
+                entry = next(walk[-1], None)
+            except NotFound:
+                if len(walk) == 1:
+                    raise
+                entry = None  # removed while we walked
+            if entry is None:
+                walk.pop()
+                continue
+            yield entry
+            if isinstance(entry, DirInfo):
+                walk.append(self._each(DfsPath(entry.path)))
+
+    def _each(self, path: DfsPath) -> Iterator[Entry]:
         for page in self._pages(path):
-            for entry in page:
-                yield entry
-                if isinstance(entry, DirInfo):
-                    try:
-                        yield from self._walk(DfsPath(entry.path))
-                    except NotFound:
-                        continue  # removed while we walked
+            yield from page
 
     def tree_size(self, path: str) -> tuple[int, int, int]:
         """(files, directories, bytes) below a directory."""

@@ -3,6 +3,8 @@
 Format: {"count": n, "order": [kind, ...], kind: {"same": {key: value}, "columns": {key: [value, ...]}}, ...}.  `order`
 has the kind of each record (one word where all are of it): FILE, DIRECTORY, "" for an error.  What is the same in all
 records of a kind is said once.  Keys that are missing have their default, unknown ones from a newer peer are ignored.
+
+Law: a list has up to MOST records: one that says everything once could announce any number of them.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from goggles.contracts.records import DIRECTORY, FILE, DirInfo, Entry, FileInfo,
 from goggles.errors import BY_CODE, GogglesError, ProtocolError
 
 ERROR = ""
+MOST = 10_000  # a page of a listing
 Row = tuple[Any, ...]
 KEYS: dict[str, tuple[str, ...]] = {
     FILE: tuple(keys_of(FileInfo)),
@@ -63,6 +66,8 @@ def unpack(data: bytes) -> list[Entry | GogglesError]:
     try:
         found = orjson.loads(data)
         order, count = found["order"], found["count"]
+        if not 0 <= count <= MOST or (isinstance(order, list) and len(order) != count):
+            raise ValueError(f"{count} of them")
         if isinstance(order, str):
             return _records(order, found[order], count) if count else []
         records = {kind: iter(_records(kind, found[kind], order.count(kind))) for kind in set(order)}

@@ -5,12 +5,14 @@ Law: a batch is bounded, and one item that is refused does not spoil the others.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from goggles import checksums
 from goggles.contracts.data import MAX_BATCH
-from goggles.contracts.orders import Held
+from goggles.contracts.orders import ARRIVING, DIRECTORY, FILE, STAGED, Held, StorageHello
 from goggles.contracts.records import Record, Value
 from goggles.errors import BadRequest, GogglesError, LimitExceeded
 from goggles.nameserver.accounts import Accounts
@@ -21,7 +23,11 @@ from goggles.nameserver.site import Site
 from goggles.nameserver.verifying import Verifying
 from goggles.nameserver.writing import Writing
 from goggles.wire import faults
-from goggles.wire.service import Caller, Service
+from goggles.wire.service import Caller, Service, check_value, types_of
+
+HELD = frozenset({FILE, STAGED, DIRECTORY, ARRIVING})
+MAX_SIZE = 1 << 60
+R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +52,13 @@ class Doors(Service):
         self._owners = owners
 
 
+def is_token(text: str) -> bool:
+    """Whether `text` has the form of the ids that are given out: 32 hexadecimal digits."""
+    return len(text) == 32 and all(c in "0123456789abcdef" for c in text)
+
+
 def request_id(text: str) -> str:
-    if text and (len(text) != 32 or not all(c in "0123456789abcdef" for c in text)):
+    if text and not is_token(text):
         raise BadRequest("a request id has 32 hexadecimal digits")
     return text
 
@@ -78,16 +89,41 @@ def triple(item: Any) -> tuple[str, int, str]:
     raise BadRequest("an item of this batch must be (upload, size, sha256)")
 
 
-def record(kind: Any, pairs: tuple[Value, ...]) -> Any:
+def record(kind: type[R], pairs: tuple[Value, ...]) -> R:
+    """The record in `pairs`, each value of its field's own type; BadRequest."""
     try:
-        return kind.from_wire(pairs)
+        made = kind.from_wire(pairs)
     except (TypeError, ValueError) as error:
         raise BadRequest(f"that is no {kind.__name__}: {error}", "are both sides of the same version?") from error
+    for name, classes in types_of(kind).items():
+        check_value(f"{kind.__name__}: {name}", getattr(made, name), classes)
+    return made
+
+
+def storage_hello(pairs: tuple[Value, ...]) -> StorageHello:
+    """What a storage says of itself, as far as it can be true; BadRequest."""
+    hello = record(StorageHello, pairs)
+    sizes = all(0 <= size <= MAX_SIZE for size in (hello.capacity, hello.disk_free))
+    if not sizes or not 0 < hello.port < 65_536 or not math.isfinite(hello.certificate_expires):
+        raise BadRequest(
+            f"storage {hello.name[:80]!r} tells sizes, a port or a time that can not be",
+            f"capacity and free room of the disk are bytes, up to {MAX_SIZE}",
+        )
+    return hello
 
 
 def held_batch(batch: tuple[Value, ...]) -> list[Held]:
+    """What a storage says it holds; the storage's own word for each, of a form that can be true."""
     bounded(batch)
-    return [record(Held, item) for item in batch]
+    found = [record(Held, item) for item in batch]
+    for held in found:
+        if held.kind not in HELD or not 0 <= held.size <= MAX_SIZE or held.generation < 0:
+            raise BadRequest(f"a thing held can not be {held.kind[:40]!r} of {held.size} bytes")
+        if (held.hash and not checksums.is_digest(held.hash)) or (held.version and not is_token(held.version)):
+            raise BadRequest("a digest has 64 hexadecimal digits, a version 32")
+        if held.kind in (STAGED, ARRIVING) and not is_token(held.path):
+            raise BadRequest("what is staged or arriving has a name of 32 hexadecimal digits")
+    return found
 
 
 def each(items: tuple[Any, ...], action: Callable[[Any], Value]) -> tuple[Value, ...]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from goggles.contracts.data import Committed
-from goggles.contracts.orders import StorageHello
 from goggles.contracts.records import Pairs, Value
-from goggles.nameserver.doors import Doors, each, held_batch, record, triple
+from goggles.errors import BadRequest
+from goggles.nameserver.doors import Doors, each, held_batch, storage_hello, triple
 from goggles.nameserver.writing import Writer
 from goggles.pki.identity import Identity
 from goggles.roles import Level, Role
@@ -24,7 +24,7 @@ class StorageDoors(Doors):
 
     @exposed(Role.STORAGE)
     def upgrade(self, hello: tuple[Value, ...]) -> Pairs:
-        welcome = self._owners.attachment.upgrade(record(StorageHello, hello), self.caller.identity)
+        welcome = self._owners.attachment.upgrade(storage_hello(hello), self.caller.identity)
         self._session = welcome.session
         return welcome.to_wire()
 
@@ -51,6 +51,8 @@ class StorageDoors(Doors):
     @exposed(Role.STORAGE)
     def heartbeat(self, session: str, disk_free: int, uploads: tuple[str, ...], settled: bool = False) -> Value:
         """The state of the storage; asked for `settled`, also the change of the tree up to which it has all orders."""
+        if disk_free < 0 or not all(isinstance(upload, str) for upload in uploads):
+            raise BadRequest("a heartbeat tells free bytes, and the names of uploads")
         state, change = self._owners.attachment.heartbeat(session, disk_free, uploads)
         return (state, change) if settled else state
 

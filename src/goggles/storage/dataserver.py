@@ -1,8 +1,8 @@
 """The storage's side of the data plane: one request after another on each connection.
 
-Law: nothing is read or written without a grant of the nameserver for this very caller; a request waits until the
-orders that came before it have been carried out.  After a refusal the rest of what the sender has on its way is
-read and thrown away, so that the connection stays usable.
+Law: nothing is read or written without a grant of the nameserver for this very caller; an upload is written once; a
+request waits until the orders that came before it have been carried out.  After a refusal the rest of what the sender
+has on its way is read and thrown away, so that the connection stays usable.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from goggles import failpoints
 from goggles.clock import Clock
 from goggles.contracts.data import MAX_HOPS, SMALL, Next
 from goggles.contracts.grants import PUSH, READ, WRITE, Grant, check
-from goggles.errors import BadRequest, ConnectionLost, ProtocolError, StorageFailure
+from goggles.errors import BadRequest, Conflict, ConnectionLost, GogglesError, ProtocolError, StorageFailure
 from goggles.storage import delivering
 from goggles.storage.notifier import Notifier
 from goggles.storage.receiving import Local, Receiver, relay
 from goggles.storage.stream import OrderStream
-from goggles.storage.together import Part, Together
+from goggles.storage.together import Notice, Part, Together
 from goggles.storage.together import read as read_many
 from goggles.storage.vault import Vault
 from goggles.wire import together
@@ -30,6 +30,7 @@ from goggles.wire.service import Caller
 
 log = logging.getLogger(__name__)
 IDLE = 300.0  # seconds without a request until a connection is closed
+REMEMBERED = 100_000  # uploads
 KINDS = ("write", "write_many", "read", "read_many", "arrived", "append")
 
 
@@ -52,10 +53,11 @@ class DataServer:
         self._links = links
         self._keys = keys
         self._notifier = notifier
-        self._together = Together(name, vault, links, notifier.notify_all)
+        self._together = Together(name, vault, links, self._told_all)
         self._clock = clock
         self._lock = threading.Lock()
         self._active: set[str] = set()  # guarded by _lock
+        self._over: dict[str, None] = {}  # uploads that were completed here, oldest first; guarded by _lock
 
     def active(self) -> tuple[str, ...]:
         """The uploads that run through this storage now."""
@@ -121,6 +123,7 @@ class DataServer:
         """What each storage says; None where the sender gave up."""
         sealed, after, hops = _write_request(request)
         grant = self._check(sealed, WRITE, caller)
+        self._need_open(grant)
         self._orders.wait_for(after)
         with self._lock:
             self._active.add(grant.subject)
@@ -141,12 +144,32 @@ class DataServer:
         if pieces is None:
             return None
         parts = [Part(file, data) for file, data in zip(files, pieces, strict=True)]
-        return self._together.take(parts, lambda sealed: self._check(sealed, WRITE, caller))
+        return self._together.take(parts, lambda sealed: self._need_open(self._check(sealed, WRITE, caller)))
+
+    def _need_open(self, grant: Grant) -> Grant:
+        """A grant is good for twelve hours, and for one upload: what was written is not written again."""
+        with self._lock:
+            over = grant.subject in self._over
+        if over or self._vault.is_staged(grant.subject):
+            raise Conflict(f"upload {grant.subject} is complete here already", "open another one to write again")
+        return grant
 
     def _told(self, upload: str, size: int, sha256: str) -> None:
         failpoints.hit("storage.write.before_notify")
         self._notifier.notify(upload, size, sha256)
+        self._remember([upload])
         failpoints.hit("storage.write.after_notify")
+
+    def _told_all(self, notices: Sequence[Notice]) -> list[GogglesError | None]:
+        answers = self._notifier.notify_all(notices)
+        self._remember([notice[0] for notice, error in zip(notices, answers, strict=True) if error is None])
+        return answers
+
+    def _remember(self, uploads: Sequence[str]) -> None:
+        with self._lock:
+            self._over.update(dict.fromkeys(uploads))
+            while len(self._over) > REMEMBERED:
+                del self._over[next(iter(self._over))]
 
     def _drain(self, link: DataLink) -> None:
         while link.receive()[0] is Kind.DATA:
@@ -177,7 +200,7 @@ class DataServer:
     def _send(self, link: DataLink, grant: Grant, offset: int, length: int) -> None:
         length = max(0, min(length, grant.size - offset))
         with self._vault.read(grant.path, grant.subject) as file:
-            file.seek(offset)
+            file.seek(min(offset, grant.size))
             if length <= SMALL:
                 data = file.read(length)
                 if len(data) < length:

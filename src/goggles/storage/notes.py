@@ -12,9 +12,13 @@ import errno
 import json
 import logging
 import os
+import re
 from dataclasses import asdict, dataclass
 
+from goggles import checksums
+
 log = logging.getLogger(__name__)
+VERSION = re.compile(r"([0-9a-f]{32})?\Z")
 NAME = "user.goggles"
 _warned = False
 
@@ -42,13 +46,26 @@ def read(fd: int) -> Note | None:
 def as_written(fd: int) -> Note | None:
     """The note on an open file, whether or not it fits."""
     try:
-        return Note(**json.loads(os.getxattr(fd, NAME)))
+        return parse(os.getxattr(fd, NAME))
     except OSError as error:
         if error.errno not in (errno.ENODATA, errno.ENOTSUP):
             log.warning("the note on a file can not be read: %s", error)
         return None
-    except (ValueError, TypeError):
+    except ValueError:
         return None
+
+
+def parse(data: bytes) -> Note:
+    """The note in `data`; ValueError where that is none of ours."""
+    try:
+        note = Note(**json.loads(data))
+    except (TypeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    texts = type(note.version) is str and checksums.is_digest(note.sha256)
+    numbers = all(type(one) is int and abs(one) < 1 << 63 for one in (note.size, note.mtime_ns, note.generation))
+    if not texts or not numbers or not VERSION.match(note.version):
+        raise ValueError("these are no values of a note")
+    return note
 
 
 def write(fd: int, sha256: str, version: str, generation: int) -> None:

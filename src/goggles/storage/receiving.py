@@ -26,6 +26,7 @@ from goggles.wire.dial import Address
 from goggles.wire.fanout import Consumer, Fanout
 from goggles.wire.links import Links
 from goggles.wire.server import STALL
+from goggles.wire.together import stored_all
 
 log = logging.getLogger(__name__)
 INLINE = 256 << 10  # bytes; smaller files are not worth threads
@@ -135,7 +136,7 @@ class Relay:
 
     def results(self) -> list[Stored]:
         answers: list[Stored] = []
-        self._try(lambda link: answers.extend(Stored.from_wire(item) for item in link.answer()))
+        self._try(lambda link: answers.extend(stored_all(link.peer, link.answer())))
         if answers:
             return answers
         why = self._why or Unavailable("no answer")
@@ -240,6 +241,7 @@ class Receiver:
     def _end(self, kind: Kind, value: object) -> tuple[int, str] | None:
         if kind is Kind.ABORT:
             return None
-        if kind is Kind.END and isinstance(value, tuple) and len(value) == 2:
-            return int(value[0]), str(value[1])
+        match value:
+            case (int(size), str(sha256)) if kind is Kind.END:
+                return size, sha256
         raise ProtocolError(f"{self.link.peer} sent {kind.name} in the middle of a file")

@@ -73,7 +73,7 @@ class _Door:
     def __call__(self, *args: Any) -> Any:
         try:
             return self._function(*args)
-        except (TypeError, ValueError, OSError) as error:
+        except (TypeError, ValueError, OverflowError, OSError) as error:
             raise BadRequest(f"the file can not do that: {error}") from error
 
 

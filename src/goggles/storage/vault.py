@@ -31,7 +31,7 @@ from goggles.paths import DfsPath, parse
 from goggles.storage import containment, notes
 from goggles.storage.arrivals import Arrivals
 from goggles.storage.carrying import Carrier, Result
-from goggles.storage.containment import DIRECTORY, Root, explained, open_regular, sync_folder, to_disk
+from goggles.storage.containment import DIRECTORY, Root, explained, kind_of, open_regular, sync_folder, to_disk
 from goggles.storage.inventory import Count, Walk, digest_of
 from goggles.storage.quarantine import Quarantine
 from goggles.storage.staging import PART, Fsync, SharedFsync, StagedWrite, check_upload
@@ -214,6 +214,10 @@ class Vault:
             self._fsync,
         )
         return staged
+
+    def is_staged(self, upload: str) -> bool:
+        """Whether all bytes of this upload are here, and not yet published."""
+        return bool(kind_of(check_upload(upload), self._staging))
 
     def sync_staging(self) -> None:
         """The names in the staging folder are on disk afterwards."""

@@ -1,8 +1,8 @@
 """rpyc's connection with fewer doors.
 
 Law: the other side can fetch the root service, call the methods that the service declares, and use the file
-objects that one of them hands out; nothing else of rpyc's protocol is answered.  Closing never waits for
-the other side.
+objects that one of them hands out; nothing else of rpyc's protocol is answered.  What it passes by reference is of
+one class of ours, whatever it says of itself.  Closing never waits for the other side.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from rpyc.core import brine, consts
+from rpyc.core import consts
+from rpyc.core.netref import BaseNetref, syncreq
 from rpyc.core.protocol import Connection
 
-from goggles.errors import PermissionDenied
+from goggles.errors import PermissionDenied, ProtocolError
 from goggles.wire import faults
+from goggles.wire.values import MAX_VALUES, loads
 
 _ANSWERED = (
     consts.HANDLE_PING,
@@ -29,6 +31,9 @@ _ANSWERED = (
     consts.HANDLE_CTXEXIT,
 )
 
+_REQUEST = bytes([consts.MSG_REQUEST])
+_MESSAGES = (_REQUEST, bytes([consts.MSG_REPLY]), bytes([consts.MSG_EXCEPTION]))
+
 CONFIG = {
     "allow_safe_attrs": False,
     "allow_exposed_attrs": False,
@@ -37,15 +42,34 @@ CONFIG = {
     "include_local_version": False,
     "propagate_KeyboardInterrupt_locally": True,
 }
+MAX_NESTED = 8  # requests of the peer that are answered while it owes us an answer
+
+
+class Remote(BaseNetref):  # type: ignore[misc]
+    """An object of the other side.  rpyc would have it look like an instance of any class that it names."""
+
+    __slots__ = ()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return syncreq(self, consts.HANDLE_CALL, args, tuple(kwargs.items()))
 
 
 class GuardedConnection(Connection):  # type: ignore[misc]
     """A connection of a server, or of a client program of ours.
 
-    `takes_objects`: whether the peer may pass file objects as arguments."""
+    `takes_objects`: whether the peer may pass file objects as arguments.  `most`: values in one message of its."""
 
-    def __init__(self, root: Any, channel: Any, config: dict[str, Any], takes_objects: bool = False) -> None:
+    def __init__(
+        self,
+        root: Any,
+        channel: Any,
+        config: dict[str, Any],
+        takes_objects: bool = False,
+        most: int = MAX_VALUES,
+    ) -> None:
         self.takes_objects = takes_objects
+        self._most = most
+        self._nested = 0
         self._closed: bool
         super().__init__(root, channel, {**CONFIG, **config})
 
@@ -83,8 +107,8 @@ class GuardedConnection(Connection):  # type: ignore[misc]
             if not self._channel.stream.wait(deadline - time.monotonic()):
                 raise TimeoutError(f"no answer within {timeout:g} s")
             data = self._channel.recv()
-            if data[0] != consts.MSG_REQUEST:
-                number, answer = brine.load(data[1:])
+            if data[:1] != _REQUEST:
+                number, answer = self._read(data)
                 if number == seq and data[0] == consts.MSG_REPLY:
                     return self._unbox(answer)
                 if number == seq:
@@ -100,28 +124,64 @@ class GuardedConnection(Connection):  # type: ignore[misc]
     def _dispatch(self, data: bytes) -> None:
         caller = getattr(self._local_root, "caller", None)
         if caller is None:
-            super()._dispatch(data)
+            self._answer(data)
             return
         caller.busy += 1
         try:
-            super()._dispatch(data)
+            self._answer(data)
         finally:
             caller.busy -= 1
 
+    def _answer(self, data: bytes) -> None:
+        """As rpyc's own `_dispatch`; ProtocolError where that is no message."""
+        if data[:1] == _REQUEST:
+            self._recvlock.release()
+            if self._nested >= MAX_NESTED:
+                raise ProtocolError("requests within requests, and no end of it")
+            seq, request = self._read(data)
+            self._nested += 1
+            try:
+                self._dispatch_request(seq, request)
+            finally:
+                self._nested -= 1
+            return
+        try:
+            seq, answer = self._read(data)
+            failed = data[0] == consts.MSG_EXCEPTION
+            found = self._unbox_exc(answer) if failed else self._unbox(answer)
+            self._seq_request_callback(data[0], seq, failed, found)
+        finally:
+            self._recvlock.release()
+
+    def _read(self, data: bytes) -> tuple[Any, Any]:
+        """(number, what it says) of a message."""
+        if data[:1] not in _MESSAGES:
+            raise ProtocolError("a message of a kind that there is not")
+        message = loads(data, 1, self._most)
+        if type(message) is not tuple or len(message) != 2:
+            raise ProtocolError("a message without a number")
+        return message[0], message[1]
+
     def _unbox(self, package: Any) -> Any:
         """As rpyc's own; tuples of plain values, which is what nearly all messages are, in one step."""
-        label, value = package
-        if label == consts.LABEL_TUPLE:
-            return tuple([one[1] if one[0] == consts.LABEL_VALUE else self._unbox(one) for one in value])
-        return value if label == consts.LABEL_VALUE else super()._unbox(package)
+        match package:
+            case (consts.LABEL_VALUE, value):
+                return value
+            case (consts.LABEL_TUPLE, tuple(several)):
+                return tuple([self._unbox(one) for one in several])
+            case (consts.LABEL_LOCAL_REF, (str(), int(), int())):
+                return super()._unbox(package)
+            case (consts.LABEL_REMOTE_REF, (str(), int(), int())):
+                return super()._unbox(package)
+        raise ProtocolError("a value that is not packed as rpyc does it")
 
     def _netref_factory(self, id_pack: Any) -> Any:
         if not self.takes_objects:
             raise PermissionDenied("objects can not be passed here, only values")
-        return super()._netref_factory(id_pack)
+        return Remote(self, id_pack)
 
     def _box_exc(self, typ: type[BaseException], val: BaseException, tb: object) -> Any:
-        if isinstance(val, AttributeError | KeyError | TypeError):
+        if isinstance(val, AttributeError | LookupError | TypeError | ValueError | RecursionError):
             return faults.dump(PermissionDenied("there is no such method here, or it can not be called so"), "a call")
         return faults.dump(val, "a call")
 

@@ -29,7 +29,8 @@ from rpyc.core import brine
 
 from goggles.errors import ConnectionLost, ProtocolError
 from goggles.wire import faults
-from goggles.wire.stream import cut
+from goggles.wire.stream import cut, time_for
+from goggles.wire.values import loads
 
 ALPN_DATA = "goggles-data"
 ALPN_RPC = "goggles-rpc"
@@ -45,6 +46,9 @@ class Kind(IntEnum):
     ABORT = 4
     OK = 5
     ERROR = 6
+
+
+KINDS = frozenset(Kind)
 
 
 class Buffer:
@@ -110,7 +114,7 @@ class DataLink:
             buffer.used = length
             self._fill(buffer.data)
             return Kind.DATA, buffer
-        if number not in set(Kind) or length > MAX_VALUE:
+        if number not in KINDS or length > MAX_VALUE:
             raise self._break(ProtocolError(f"{self.peer} sent something that is not in the protocol"))
         payload = bytearray(length)
         self._fill(memoryview(payload))
@@ -174,9 +178,9 @@ class DataLink:
 
     def _decode(self, payload: bytes) -> Any:
         try:
-            return brine.load(payload)
-        except Exception as error:  # brine raises whatever its tables raise on garbage
-            raise self._break(ProtocolError(f"{self.peer} sent a value that can not be read")) from error
+            return loads(payload)
+        except ProtocolError as error:
+            raise self._break(ProtocolError(f"{self.peer} sent {error.message}")) from error
 
     def _send(self, data: bytes | memoryview) -> None:
         try:
@@ -185,7 +189,7 @@ class DataLink:
             raise self._break(ConnectionLost(f"connection to {self.peer} lost: {error}")) from error
 
     def _fill(self, target: memoryview) -> None:
-        have = len(self._ahead)
+        have, deadline = len(self._ahead), time_for(len(target))
         target[:have] = self._ahead
         self._ahead = b""
         while have < len(target):
@@ -196,6 +200,8 @@ class DataLink:
             if not count:
                 raise self._break(ConnectionLost(f"{self.peer} closed the connection"))
             have += count
+            if have < len(target) and time.monotonic() > deadline:
+                raise self._break(ConnectionLost(f"{self.peer} sends a message too slowly"))
 
     def _break(self, error: Exception) -> Exception:
         self.broken = True

@@ -18,7 +18,7 @@ from typing import Any
 from rpyc.core import consts
 from rpyc.core.service import VoidService
 
-from goggles.errors import BadRequest, CertificateError, ConnectionLost, DeadlinePassed, Unavailable
+from goggles.errors import BadRequest, CertificateError, ConnectionLost, DeadlinePassed, ProtocolError, Unavailable
 from goggles.pki.context import Contexts
 from goggles.pki.identity import Identity
 from goggles.roles import Role
@@ -26,6 +26,7 @@ from goggles.wire.connection import GuardedConnection
 from goggles.wire.data import ALPN_DATA, ALPN_RPC, DataLink
 from goggles.wire.server import STALL, tune
 from goggles.wire.stream import TlsChannel, TlsStream, cut
+from goggles.wire.values import MAX_ANSWER, MAX_VALUES
 
 log = logging.getLogger(__name__)
 
@@ -45,17 +46,17 @@ class Address:
 
 
 class Peer:
-    """One kept rpyc connection to a server of ours."""
+    """One kept rpyc connection to a server of ours.  `most`: values in one answer of its."""
 
-    def __init__(self, sock: ssl.SSLSocket, identity: Identity, address: Address) -> None:
+    def __init__(self, sock: ssl.SSLSocket, identity: Identity, address: Address, most: int) -> None:
         self.identity = identity
         self.address = address
         self._sock = sock
         self._lock = threading.RLock()
-        self._connection = GuardedConnection(
-            VoidService(), TlsChannel(TlsStream(sock)), {"sync_request_timeout": CALL}, takes_objects=True
-        )
+        config = {"sync_request_timeout": CALL}
+        self._connection = GuardedConnection(VoidService(), TlsChannel(TlsStream(sock)), config, True, most)
         self._root = self._guard(lambda: self._connection.root)
+        self._connection.takes_objects = False  # the service was the only one
 
     def __repr__(self) -> str:
         return f"<Peer {self.identity} at {self.address}{' closed' if self.closed else ''}>"
@@ -107,6 +108,9 @@ class Peer:
             return action()
         except UnicodeError as error:
             raise BadRequest("text that is not valid UTF-8 can not be sent") from error
+        except ProtocolError:
+            self._connection.close()
+            raise
         except (EOFError, OSError) as error:
             if isinstance(error, TimeoutError):
                 self._connection.close()
@@ -139,8 +143,9 @@ class Dialer:
         `abroad`: it may be of another site.  `hostname`: what its certificate must be for, where that is not the host
         of the address (a tunnel)."""
         sock, identity = self._connect(address, ALPN_RPC, role, name, timeout, abroad, hostname)
+        most = MAX_ANSWER if role is Role.NAMESERVER and not abroad else MAX_VALUES
         try:
-            peer = Peer(sock, identity, address)
+            peer = Peer(sock, identity, address, most)
         except ConnectionLost as error:
             raise _refused(error, address, abroad) from error
         self._keep_session(address, ALPN_RPC, sock)

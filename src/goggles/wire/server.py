@@ -2,7 +2,8 @@
 
 Law: the thread that accepts does nothing else; whoever connects and says nothing costs one waiting thread for
 `HANDSHAKE` seconds at most, and when too many wait, the one that has waited longest is dropped, so that silent
-callers can not hold up honest ones.  A principal is known before its first byte is read.
+callers can not hold up honest ones.  A principal is known before its first byte is read; one alone can take no more
+than half of the connections.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import socket
 import ssl
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,6 +24,7 @@ from goggles.pki.identity import Identity
 from goggles.roles import Level, Role
 from goggles.wire.connection import GuardedConnection
 from goggles.wire.data import ALPN_DATA, DataLink
+from goggles.wire.room import Room, Share
 from goggles.wire.service import Caller, Service
 from goggles.wire.stream import TlsChannel, TlsStream, cut
 
@@ -47,6 +50,7 @@ class _Client:
     address: str
     since: float
     identity: Identity | None = None
+    principal: str = ""  # whose share of the connections it counts in: its own, or that of another site
     serial: str = ""
     caller: Caller | None = None
 
@@ -71,6 +75,11 @@ class Limits:
     waiting: int = MAX_WAITING
     handshake: float = HANDSHAKE
 
+    @property
+    def each(self) -> int:
+        """Connections of one principal, or of all principals of another site."""
+        return max(1, self.connections // 2)
+
 
 class Server:
     """Listens on `host`:`port` (0: any free one) from `start` to `stop`."""
@@ -84,6 +93,8 @@ class Server:
         self._lock = threading.Lock()
         self._waiting: dict[_Client, None] = {}  # guarded by _lock; oldest first
         self._clients: set[_Client] = set()  # guarded by _lock
+        self._counts: Counter[str] = Counter()  # of _clients, by principal; guarded by _lock
+        self._room = Room()
         self._threads: set[threading.Thread] = set()  # guarded by _lock
         self._stopping = threading.Event()
         self._acceptor = threading.Thread(target=self._accept, name=f"accept-{self.port}", daemon=True)
@@ -179,7 +190,10 @@ class Server:
             log.exception("connection of %s failed", client.address)
         finally:
             with self._lock:
-                self._clients.discard(client)
+                if client in self._clients:
+                    self._clients.discard(client)
+                    self._counts[client.principal] -= 1
+                    self._counts += Counter()  # forget who has none
                 self._waiting.pop(client, None)
                 self._threads.discard(threading.current_thread())
             client.sock.close()
@@ -198,11 +212,20 @@ class Server:
             text = f"{error} ({meaning})" if meaning else error
             log.warning("refused %s in the handshake: %s", client.address, text)
             return None
+        secured.settimeout(STALL)
+        return secured if self._let_in(client, client.identity) else None
+
+    def _let_in(self, client: _Client, who: Identity) -> bool:
+        """Whether this principal may have one more connection."""
+        client.principal = who.uri if who.site == self._contexts.identity.site else f"site {who.site}"
         with self._lock:
             self._waiting.pop(client, None)
-            self._clients.add(client)
-        secured.settimeout(STALL)
-        return secured
+            if self._counts[client.principal] < self._limits.each:
+                self._clients.add(client)
+                self._counts[client.principal] += 1
+                return True
+        log.warning("%s has %d connections, no more: %s refused", client.principal, self._limits.each, client.address)
+        return False
 
     def _serve(self, client: _Client, sock: ssl.SSLSocket) -> None:
         identity, doors = client.identity, self._doors
@@ -210,15 +233,15 @@ class Server:
         caller = client.caller = Caller(identity, client.address, lambda: doors.level(identity))
         log.debug("%s connected", caller)
         if not _is_data(sock):
-            self._serve_calls(sock, caller)
+            self._serve_calls(sock, caller, self._room.share(client.principal))
         elif doors.data is not None:
             with contextlib.closing(DataLink(sock, str(identity))) as link:
                 doors.data(link, caller)
         log.debug("%s disconnected", caller)
 
-    def _serve_calls(self, sock: ssl.SSLSocket, caller: Caller) -> None:
+    def _serve_calls(self, sock: ssl.SSLSocket, caller: Caller, share: Share) -> None:
         service = self._doors.service(caller)
-        connection = GuardedConnection(service, TlsChannel(TlsStream(sock)), {}, self._doors.takes_objects)
+        connection = GuardedConnection(service, TlsChannel(TlsStream(sock), share), {}, self._doors.takes_objects)
         try:
             service.on_connect(connection)
             connection.serve_all()

@@ -127,9 +127,7 @@ class Method:
         else:
             given = self._by_name(service, args, kwargs)
         for name, value in given:
-            classes = self.types[name]
-            if classes is not None:
-                check_value(f"{self.name}: {name}", value, classes)
+            check_value(f"{self.name}: {name}", value, self.types[name])
 
     def _by_name(self, service: Service, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterable[tuple[str, Any]]:
         try:
@@ -188,8 +186,20 @@ def _classes(kind: Any) -> tuple[type, ...] | None:
     return (*classes, int) if float in classes else classes
 
 
-def check_value(what: str, value: Any, allowed: tuple[type, ...]) -> None:
-    """Raise BadRequest or LimitExceeded unless `value` is of one of these classes and within bounds."""
+_FIELDS: dict[type, dict[str, tuple[type, ...] | None]] = {}
+
+
+def types_of(record: type) -> dict[str, tuple[type, ...] | None]:
+    """The classes of each field of a record."""
+    if record not in _FIELDS:
+        _FIELDS[record] = {name: _classes(kind) for name, kind in typing.get_type_hints(record).items()}
+    return _FIELDS[record]
+
+
+def check_value(what: str, value: Any, allowed: tuple[type, ...] | None) -> None:
+    """Raise BadRequest or LimitExceeded unless `value` is of one of these classes (None: any) and within bounds."""
+    if allowed is None:
+        return
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
         names = " or ".join(sorted({"None" if a is type(None) else a.__name__ for a in allowed}))
         raise BadRequest(f"{what} must be {names}, not {type(value).__name__}")
@@ -197,11 +207,21 @@ def check_value(what: str, value: Any, allowed: tuple[type, ...]) -> None:
 
 
 _LIMITS: dict[type, int] = {str: MAX_TEXT, bytes: MAX_BYTES, tuple: MAX_ITEMS}
+_VALUES = frozenset((str, bytes, tuple, int, bool, float, type(None)))
 
 
 def _check_size(what: str, value: Any) -> None:
-    limit = _LIMITS.get(type(value))
-    if limit is not None and len(value) > limit:
-        raise LimitExceeded(f"{what} may have {limit} items or characters, this has {len(value)}")
-    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
-        raise LimitExceeded(f"{what} does not fit into 64 bits")
+    """The same bounds for what is within a tuple."""
+    kind = type(value)
+    limit = _LIMITS.get(kind)
+    if limit is not None:
+        if len(value) > limit:
+            raise LimitExceeded(f"{what} may have {limit} items or characters, this has {len(value)}")
+        if kind is tuple:
+            for one in value:
+                _check_size(what, one)
+    elif kind is int:
+        if not -(1 << 63) <= value < 1 << 63:
+            raise LimitExceeded(f"{what} does not fit into 64 bits")
+    elif kind not in _VALUES:
+        raise BadRequest(f"{what} can only have values in it, not objects")

@@ -1,7 +1,7 @@
 """rpyc's stream and channel, tuned for TLS; what stock rpyc peers speak, they speak too.
 
-Law: one thread at a time uses a TLS socket (OpenSSL's objects take no two callers), and a frame that is
-announced longer than the bound is refused before it is read.
+Law: one thread at a time uses a TLS socket (OpenSSL's objects take no two callers), a frame that is announced longer
+than the bound is refused before it is read, and one that comes too slowly is not waited for.
 
 Beside rpyc's own: a frame leaves in one write, bytes are received into one buffer, nothing is compressed
 (compressed frames of stock peers are understood), and bytes that TLS has already decrypted count as readable:
@@ -13,14 +13,25 @@ from __future__ import annotations
 import select
 import socket
 import ssl
+import time
 import zlib
 from typing import Any
 
 from rpyc.core.channel import Channel
 from rpyc.core.stream import ClosedFile, SocketStream
 
+from goggles.wire.room import Share
+
 MAX_FRAME = 32 << 20
 BUFFER = 64 << 10
+PATIENCE = 60.0  # seconds for a message, and for each so many bytes of it one more:
+SLOWEST = 16 << 10
+STEP = 1 << 20  # bytes that are decompressed at a time
+
+
+def time_for(size: int) -> float:
+    """When a message of so many bytes must be here, in monotonic seconds."""
+    return time.monotonic() + PATIENCE + size / SLOWEST
 
 
 class TlsStream(SocketStream):  # type: ignore[misc]
@@ -64,10 +75,13 @@ class TlsStream(SocketStream):  # type: ignore[misc]
         return bytes(result)
 
     def _read_into(self, target: memoryview) -> None:
-        have = self._end - self._start
+        have, deadline = self._end - self._start, time_for(len(target))
         target[:have] = self._buffer[self._start : self._end]
         self._start = self._end
         while have < len(target):
+            if time.monotonic() > deadline:
+                self.close()
+                raise EOFError("the peer sends a message too slowly")
             if len(target) - have >= BUFFER:
                 have += self._receive(target[have:], started=True)
                 continue
@@ -118,32 +132,48 @@ def cut(sock: socket.socket) -> None:
 
 
 class TlsChannel(Channel):  # type: ignore[misc]
-    """rpyc's framing: length, compressed?, payload, newline."""
+    """rpyc's framing: length, compressed?, payload, newline.  `share`: the room that the peer's messages have."""
 
-    __slots__ = ()
+    __slots__ = ("_share",)
 
-    def __init__(self, stream: TlsStream) -> None:
+    def __init__(self, stream: TlsStream, share: Share | None = None) -> None:
         super().__init__(stream, compress=False)
+        self._share = share
 
     def recv(self) -> bytes:
+        if self._share is not None:
+            self._share.give_back()
         length, compressed = self.FRAME_HEADER.unpack(self.stream.read(self.FRAME_HEADER.size))
         if length > MAX_FRAME:
             self.close()
             raise EOFError(f"a message of {length} bytes was announced, the limit is {MAX_FRAME}")
+        self._take(length)
         data = self.stream.read(length + len(self.FLUSHER), started=True)[: -len(self.FLUSHER)]
         return self._inflate(data) if compressed else data
 
+    def _take(self, size: int) -> None:
+        if self._share is not None:
+            self._share.take(size)
+
     def _inflate(self, data: bytes) -> bytes:
-        try:
-            inflater = zlib.decompressobj()
-            plain = inflater.decompress(data, MAX_FRAME)
-        except zlib.error as error:
-            self.close()
-            raise EOFError(f"a message that can not be decompressed: {error}") from error
-        if inflater.unconsumed_tail:
+        inflater, pieces, size = zlib.decompressobj(), list[bytes](), 0
+        while data and size <= MAX_FRAME:
+            try:
+                pieces.append(inflater.decompress(data, STEP))
+            except zlib.error as error:
+                self.close()
+                raise EOFError(f"a message that can not be decompressed: {error}") from error
+            size, data = size + len(pieces[-1]), inflater.unconsumed_tail
+            self._take(len(pieces[-1]))
+        if size > MAX_FRAME:
             self.close()
             raise EOFError(f"a message decompresses to more than {MAX_FRAME} bytes")
-        return plain
+        return b"".join(pieces)
+
+    def close(self) -> None:
+        if self._share is not None:
+            self._share.give_back()
+        super().close()
 
     def send(self, data: bytes) -> None:
         self.stream.write(b"".join((self.FRAME_HEADER.pack(len(data), 0), data, self.FLUSHER)))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from goggles.contracts.data import MAX_HOPS, MAX_TOGETHER, Next, Stored
 from goggles.errors import BadRequest, GogglesError, ProtocolError
@@ -59,7 +60,20 @@ def send(link: DataLink, files: Sequence[Outgoing]) -> list[list[Stored]]:
     answers = link.answer()
     if not isinstance(answers, tuple) or len(answers) != len(files):
         raise ProtocolError(f"{link.peer} answered for other files than were sent")
-    return [[Stored.from_wire(one) for one in said] for said in answers]
+    return [stored_all(link.peer, said) for said in answers]
+
+
+def stored_all(peer: str, said: Any) -> list[Stored]:
+    """What each storage of a chain says; ProtocolError where that can not be read."""
+    try:
+        found = [Stored.from_wire(one) for one in said]
+    except (TypeError, ValueError) as error:
+        raise ProtocolError(f"{peer} sent an answer that can not be read") from error
+    for one in found:
+        texts = all(isinstance(text, str) for text in (one.name, one.hash, one.code, one.message))
+        if not texts or not isinstance(one.size, int):
+            raise ProtocolError(f"{peer} sent an answer that can not be read")
+    return found
 
 
 def announced(request: tuple[object, ...]) -> tuple[int, list[Incoming]]:
@@ -114,11 +128,25 @@ def ask(link: DataLink, after: int, wanted: Sequence[tuple[bytes, int]]) -> list
     link.send_value(Kind.REQUEST, ("read_many", after, tuple(wanted)))
     answers = link.answer()
     kind, data = _body(link)
-    there = [answer for answer in answers if isinstance(answer, int)]
-    if kind is not Kind.END or len(answers) != len(wanted) or len(data) != sum(there):
+    there = _sizes(answers)
+    if kind is not Kind.END or there is None or len(answers) != len(wanted) or len(data) != sum(there):
         raise ProtocolError(f"{link.peer} sent other bytes than it announced")
     pieces = _cut(data, there)
     return [next(pieces) if isinstance(answer, int) else faults.from_tuple(*answer) for answer in answers]
+
+
+def _sizes(answers: object) -> list[int] | None:
+    """Of those files that are there; None where these are no answers."""
+    sizes: list[int] = []
+    for answer in answers if isinstance(answers, tuple) else [None]:
+        match answer:
+            case int() if answer >= 0:
+                sizes.append(answer)
+            case (str(), str(), str()):
+                continue
+            case _:
+                return None
+    return sizes
 
 
 def asked(request: tuple[object, ...]) -> tuple[int, list[tuple[bytes, int]]]:
