@@ -214,6 +214,8 @@ class StorageSettings(_Server, _Caller):
     zone: str = _setting("zone (room, rack, host): copies are spread over zones", TEXT, "")
     ingestable: bool = _setting("whether it takes new files; no: a drive that create_local_clone fills", SWITCH, True)
     quarantine_days: float = _setting("days for which quarantined files are kept", seconds(), 7.0)
+    scrub_days: float = _setting("days in which all files are read again; 0: they are not", seconds(), 14.0)
+    scrub_rate: int = _setting("bytes a second that are read for that at most; 0: no limit", RATE, 50 << 20)
     ssh_host: str = _setting("host name under which other sites reach this storage by ssh, for rsync", TEXT, "")
     ssh_root: str = _setting("where ssh users find the folder --rootpath (as a rule at its own path)", TEXT, "")
     ssh_command: str = _setting("program that rsync reaches other sites with, and its options", TEXT, "ssh")

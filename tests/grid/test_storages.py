@@ -359,3 +359,53 @@ def test_verify_tells_the_bad_copy_from_the_good(cluster: Factory) -> None:
     flip(site.root("bob") / "file")
     assert dict(fs.verify("/file")) == {"alice": "good", "bob": "bad"}
     wait_until("made good", lambda: dict(fs.verify("/file")) == {"alice": "good", "bob": "good"}, 20)
+
+
+def test_the_scrub_finds_a_bad_copy_that_nobody_reads_and_it_is_made_anew(cluster: Factory) -> None:
+    site = cluster(storage_flags=("--scrub_days", "0.00003"))
+    fs = site.connect()
+    files = fill(fs, 9)
+    site.wait_settled(20)
+    path = "/d1/file7"
+    bad = holders(site, path)[0]
+    flip(site.root(bad) / path.lstrip("/"))
+
+    def scrubbed() -> int:
+        return sum(info.scrub_bad for info in fs.du()[1])
+
+    def is_quarantined() -> bool:
+        kept = [p for p in (site.root(bad) / ".goggles/quarantine").glob("*/**/*") if p.is_file()]
+        return [p.read_bytes() != files[path] for p in kept if p.name == "file7"] == [True]
+
+    wait_until("the bad copy quarantined", is_quarantined, 20)
+    site.wait_settled(20)
+    assert all((site.root(name) / path.lstrip("/")).read_bytes() == files[path] for name in holders(site, path))
+    assert len(holders(site, path)) == 2
+    ended = {info.name: info.scrub_ended for info in fs.du()[1]}
+    wait_until("another round", lambda: all(i.scrub_ended > ended[i.name] > 0 for i in fs.du()[1]), 20)
+    wait_until("all good", lambda: scrubbed() == 0, 20)
+    assert all_there(fs, files)
+    copies = sum(info.files for info in fs.du()[1])
+    wait_until("every copy read", lambda: sum(info.scrub_files for info in fs.du()[1]) == copies, 20)
+
+
+def test_a_scrub_goes_on_after_a_restart_and_switched_off_says_so(cluster: Factory) -> None:
+    site = cluster("alice", started=False, nameserver_flags=(*QUICK, "--copies", "1"))
+    site.start_nameserver()
+    site.start_storage("alice", ["--scrub_days", "0.0003", "--scrub_rate", "256K"])
+    site.wait_active(["alice"])
+    fs = site.connect()
+    for number in range(300):
+        fs.write(f"/file{number}", b"x")
+    info = lambda: fs.du()[1][0]  # noqa: E731 - asked again and again
+    wait_until("a round that is half done", lambda: info().scrub_files > 0 and info().scrub_ended == 0, 40)
+    began, half = info().scrub_began, info().scrub_files
+    site.storages["alice"].kill()
+    site.start_storage("alice", ["--scrub_days", "0.0003"])
+    site.wait_active(["alice"], 20)
+    wait_until("the round is done", lambda: info().scrub_ended > 0, 30)
+    assert 0 < half < 300
+    assert (info().scrub_began, info().scrub_files) == (began, 300)
+    site.storages["alice"].stop()
+    site.start_storage("alice", ["--scrub_days", "0"])
+    wait_until("off", lambda: info().state == "active" and info().scrub_days == 0, 20)

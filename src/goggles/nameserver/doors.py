@@ -17,6 +17,7 @@ from goggles.nameserver.accounts import Accounts
 from goggles.nameserver.attach import Attachment
 from goggles.nameserver.namespace import Namespace
 from goggles.nameserver.repair import Repair
+from goggles.nameserver.scrubbing import Scrubbing
 from goggles.nameserver.site import Site
 from goggles.nameserver.verifying import Verifying
 from goggles.nameserver.writing import Writing
@@ -35,6 +36,7 @@ class Owners:
     repair: Repair
     accounts: Accounts
     verifying: Verifying
+    scrubbing: Scrubbing
     export: Any  # () -> path of the exported tree.json
 
 

@@ -22,6 +22,7 @@ from goggles.nameserver.attach import Attachment
 from goggles.nameserver.courier import Courier
 from goggles.nameserver.namespace import Namespace
 from goggles.nameserver.repair import Repair
+from goggles.nameserver.scrubbing import Scrubbing
 from goggles.nameserver.service import NameserverService, Owners
 from goggles.nameserver.site import Policy, Site
 from goggles.nameserver.verifying import Verifying
@@ -93,8 +94,17 @@ class Nameserver:
         repair = Repair(site, writing, attachment)
         accounts = Accounts(site)
         attachment.load()
+        verifying = Verifying(site, repair)
         owners = Owners(
-            site, Namespace(site), writing, attachment, repair, accounts, Verifying(site, repair), self.export_tree
+            site=site,
+            namespace=Namespace(site),
+            writing=writing,
+            attachment=attachment,
+            repair=repair,
+            accounts=accounts,
+            verifying=verifying,
+            scrubbing=Scrubbing(site, verifying),
+            export=self.export_tree,
         )
         self.owners = owners
         self._server = Server(

@@ -6,9 +6,9 @@ guess.  Readers without the lock take `view`, a copy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from goggles.contracts.orders import Order
+from goggles.contracts.orders import Order, ScrubState
 from goggles.contracts.records import StorageInfo
 from goggles.errors import NotFound
 from goggles.nameserver.outbox import Outbox, Report
@@ -49,6 +49,8 @@ class Node:
     rechecking: bool = False  # it was told to begin its self-check again, and has not
     missed: bool = False  # it was not there when an order was given, or may not have carried one out
     returning: bool = False  # it was here before this nameserver started, and has not been ready since
+
+    scrub: ScrubState = field(default_factory=ScrubState)  # as it said last
 
     def __repr__(self) -> str:
         return f"<Node {self.name} {self.state} used {self.used} of {self.capacity}, {self.reserved} reserved>"
@@ -115,6 +117,12 @@ class Node:
             since=self.since,
             held_because=self.held_because,
             certificate_expires=self.certificate_expires,
+            scrub_days=self.scrub.days,
+            scrub_began=self.scrub.began,
+            scrub_ended=self.scrub.ended,
+            scrub_files=self.scrub.files,
+            scrub_size=self.scrub.size,
+            scrub_bad=self.scrub.bad,
         )
 
 

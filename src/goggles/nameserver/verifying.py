@@ -90,6 +90,10 @@ class Verifying:
             raise BadRequest("a version has 32 hexadecimal digits")
         self._start(self._site.roster.need(storage), path, version)
 
+    def suspect(self, node: Node, path: DfsPath, version: str) -> None:
+        """A storage found a copy of its own that is not what it should be: have it look again."""
+        self._start(node, path, version)
+
     def check(self, node: Node, path: DfsPath, version: str, then: Callable[[], None]) -> None:
         """Have one copy read again, and call `then` where it is good."""
         self._start(node, path, version, then)

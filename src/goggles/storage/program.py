@@ -10,11 +10,12 @@ import json
 import logging
 import os
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from goggles.clock import Clock, SystemClock
-from goggles.contracts.orders import Order
-from goggles.errors import CertificateError
+from goggles.contracts.orders import Held, Order, ScrubState
+from goggles.errors import CertificateError, Unavailable
 from goggles.pki.context import Contexts, PkiFiles
 from goggles.pki.identity import Identity
 from goggles.roles import DEFAULT, Level, Role
@@ -24,6 +25,7 @@ from goggles.storage.dataserver import DataServer
 from goggles.storage.notifier import Notifier
 from goggles.storage.pushing import Pusher
 from goggles.storage.scripting import Scripting
+from goggles.storage.scrubbing import Scrubber
 from goggles.storage.service import StorageService
 from goggles.storage.staging import leave_to_system
 from goggles.storage.stream import OrderStream
@@ -99,6 +101,20 @@ class Storage:
 
         pusher = Pusher(self.vault, dialer, settings.push_local, settings.ssh_command, self._clock, self._stopping)
         self._transfers = Transfers(self.vault, pusher, self.attachment.report)
+        self._scrubber = Scrubber(
+            self.vault,
+            settings.scrub_days,
+            settings.scrub_rate,
+            self._scrubbed,
+            lambda: data.busy or bool(self._workers.active()),
+            self._clock,
+        )
+
+    def _scrubbed(self, batch: Sequence[Held], state: ScrubState) -> Sequence[int]:
+        if not self.attachment.counts:
+            raise Unavailable("the nameserver does not count on this storage now")
+        told: Sequence[int] = self.attachment.say("scrubbed", tuple(held.to_wire() for held in batch), state.to_wire())
+        return told
 
     def _aside(self, order: Order) -> None:
         """Orders that take long."""
@@ -110,7 +126,7 @@ class Storage:
     def _keep(self) -> None:
         """Once in an hour, let go of what has been in quarantine for long enough."""
         while True:
-            self.vault.prune_quarantine(self._settings.quarantine_days * 86_400)
+            self.vault.quarantine.prune(self._settings.quarantine_days * 86_400)
             if self._clock.wait(self._stopping, 3_600):
                 return
 
@@ -131,6 +147,7 @@ class Storage:
         self._notifier.start()
         self.attachment.start()
         self._keeper.start()
+        self._scrubber.start()
         log.info("storage %s serves on port %d, %d bytes", self._settings.name, self.port, self._settings.capacity)
         if self._contexts.expires_soon(self._clock.now()):
             log.warning("the certificate of storage %s expires in less than 30 days; renew it", self._settings.name)
@@ -142,6 +159,7 @@ class Storage:
         self._stopped = True
         self._stopping.set()
         self._server.stop(drain)
+        self._scrubber.stop()
         self.attachment.stop()
         self._workers.stop()
         self._transfers.stop()

@@ -134,12 +134,11 @@ class Looking(Base):
 
     @takes()
     def do_nodes(self, options: Namespace) -> None:
-        """The storages and since when they are in their state (help du explains the states)."""
+        """The storages: since when they are in their state (help du explains the states), and their scrub.
+
+        read: of all that is on it, since the round began.  bad: copies that were not what they should be."""
         _, storages = self.session.du()
-        made = render.table([("name", "left"), ("state", "left"), ("since", "left"), ("certificate until", "left")])
-        for info in storages:
-            made.add_row(info.name, info.state, render.when(info.since), render.when(info.certificate_expires))
-        self.show(options, [dict(info.to_wire()) for info in storages], made)
+        self.show(options, [dict(info.to_wire()) for info in storages], render.nodes(storages))
 
     @takes(Argument("path", REMOTE, "+"))
     def do_verify(self, options: Namespace) -> None:
