@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from goggles.client.session import Session
-from goggles.errors import ChecksumMismatch, GogglesError, NoSpace, Unavailable
+from goggles.errors import Cancelled, ChecksumMismatch, GogglesError, NoSpace, Unavailable
 from goggles.roles import Role
 from goggles.testing.cluster import Cluster, wait_until
 
@@ -392,7 +394,7 @@ def test_the_scrub_finds_a_bad_copy_that_nobody_reads_and_it_is_made_anew(cluste
 def test_a_scrub_goes_on_after_a_restart_and_switched_off_says_so(cluster: Factory) -> None:
     site = cluster("alice", started=False, nameserver_flags=(*QUICK, "--copies", "1"))
     site.start_nameserver()
-    site.start_storage("alice", ["--scrub_days", "0.0003", "--scrub_rate", "256K"])
+    site.start_storage("alice", ["--scrub_days", "0.00005", "--scrub_rate", "256K"])
     site.wait_active(["alice"])
     fs = site.connect()
     for number in range(300):
@@ -401,7 +403,7 @@ def test_a_scrub_goes_on_after_a_restart_and_switched_off_says_so(cluster: Facto
     wait_until("a round that is half done", lambda: info().scrub_files > 0 and info().scrub_ended == 0, 40)
     began, half = info().scrub_began, info().scrub_files
     site.storages["alice"].kill()
-    site.start_storage("alice", ["--scrub_days", "0.0003"])
+    site.start_storage("alice", ["--scrub_days", "1"])
     site.wait_active(["alice"], 20)
     wait_until("the round is done", lambda: info().scrub_ended > 0, 30)
     assert 0 < half < 300
@@ -409,3 +411,73 @@ def test_a_scrub_goes_on_after_a_restart_and_switched_off_says_so(cluster: Facto
     site.storages["alice"].stop()
     site.start_storage("alice", ["--scrub_days", "0"])
     wait_until("off", lambda: info().state == "active" and info().scrub_days == 0, 20)
+
+
+def shell_on(site: Cluster, *commands: str) -> tuple[int, list[str], str]:
+    """(exit code, lines of output, standard error) of vg as an administrator."""
+    flags = site.certificates.flags("admin", Role.ADMIN)
+    words = [word for command in commands for word in ("-c", command)]
+    command = [sys.executable, "-m", "goggles.cli.client", "--ns_port", str(site.port), *flags, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.returncode, done.stdout.splitlines(), done.stderr
+
+
+def test_verify_of_everything_lists_what_is_not_good_and_says_so_in_its_exit_code(cluster: Factory) -> None:
+    site = cluster()
+    fs = site.connect()
+    files = fill(fs, 30)
+    site.wait_settled(20)
+    code, out, err = shell_on(site, "verify --all --json")
+    whole = {"path": "/", "files": 30, "copies": 60, "bytes": 2 * sum(map(len, files.values()))}
+    assert (code, err) == (0, "")
+    assert [json.loads(line) for line in out] == [{**whole, "bad": 0, "unread": 0, "lost": []}]
+    bad = holders(site, "/d1/file10")[0]
+    flip(site.root(bad) / "d1/file10")
+    missing = holders(site, "/d2/file5")[0]
+    (site.root(missing) / "d2/file5").unlink()
+    code, out, err = shell_on(site, "verify --all --json")
+    *found, summary = [json.loads(line) for line in out]
+    assert (code, summary["bad"], summary["files"]) == (1, 2, 30)
+    assert [(one["path"], sorted({word.split()[0] for word in one["copies"].values()})) for one in found] == [
+        ("/d1/file10", ["bad", "good"]),
+        ("/d2/file5", ["good", "missing:"]),
+    ]
+    assert "2 copies are bad" in err
+    site.wait_settled(30)
+    assert shell_on(site, "verify /d1 /d2/file5")[0] == 0
+    assert all_there(fs, files)
+
+
+def test_verify_goes_on_after_a_path(cluster: Factory) -> None:
+    site = cluster("alice", "bob")
+    fs = site.connect()
+    files = sorted(fill(fs, 12), key=lambda path: path.encode())
+    site.wait_settled(20)
+    walk = fs.verify_tree("/", after=files[3])
+    assert [one.path for one in walk] == files[4:]
+    assert walk.last == files[-1]
+    assert [one.path for one in fs.verify_tree("/d1", after="/d1/file4")] == ["/d1/file7"]
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(Cancelled):
+        list(fs.verify_tree("/", cancel=stop))
+
+
+def test_copies_that_could_not_be_asked_are_told_but_are_not_bad(cluster: Factory) -> None:
+    site = cluster("alice", "bob", nameserver_flags=("--grace", "60", "--heartbeat", "0.3"))
+    fs = site.connect()
+    fill(fs, 4)
+    site.wait_settled(20)
+    site.storages["bob"].kill()
+    wait_state(site, "bob", "grace")
+    code, out, _ = shell_on(site, "verify --all --json")
+    assert (code, json.loads(out[-1])["unread"], json.loads(out[-1])["bad"]) == (0, 4, 0)
+    site.storages["alice"].kill()
+    wait_state(site, "alice", "grace")
+    code, out, err = shell_on(site, "verify --all --json")
+    assert (code, len(json.loads(out[-1])["lost"])) == (1, 4)
+    assert "no good copy was found of 4 files" in err
+    for name in site.names:
+        site.start_storage(name)
+    site.wait_active(site.names)

@@ -5,9 +5,12 @@ Law: as in `session`.
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from goggles.client.calls import Calls
+from goggles.client.verifying import Verification, files_after
+from goggles.contracts.packed import entries_of, unpack
 from goggles.paths import parse
 
 RUNNING = 7_200.0  # seconds that a task may take when it is run by hand
@@ -21,6 +24,16 @@ class Administering:
     def verify(self, path: str) -> list[tuple[str, str]]:
         """Have every storage that holds a copy read it again: (storage, verdict)."""
         return [(name, verdict) for name, verdict in self._calls("verify", parse(path))]
+
+    def verify_tree(self, path: str = "/", after: str = "", cancel: threading.Event | None = None) -> Verification:
+        """The same for all files below a directory that come after the path `after`, in byte order of their names.
+
+        Iterate over it for a `Checked` of each file; `last` is the path up to which it came.  Cancelled where `cancel`
+        is set meanwhile."""
+        top = parse(path)
+        place = parse(after) if after else ""
+        files = files_after(lambda *asked: entries_of(unpack(self._calls("scan", *asked, True))), top, place)
+        return Verification(self._calls, files, place, cancel)
 
     def accept(self, name: str) -> None:
         """Let a storage out of safe mode: the tree is right."""

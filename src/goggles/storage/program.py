@@ -95,10 +95,14 @@ class Storage:
             self._clock,
         )
         self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
+        self._build_workers(dialer, data)
+
+    def _build_workers(self, dialer: Dialer, data: DataServer) -> None:
+        """What works beside the doors."""
+        settings = self._settings
         self._workers = Workers(
             self.vault, self._links, self._notifier.notify, self.attachment.report, self.attachment.recheck
         )
-
         pusher = Pusher(self.vault, dialer, settings.push_local, settings.ssh_command, self._clock, self._stopping)
         self._transfers = Transfers(self.vault, pusher, self.attachment.report)
         self._scrubber = Scrubber(
