@@ -172,6 +172,9 @@ class NameserverSettings(_Globus, _Server):
     grace: float = _setting("seconds before the copies on a lost storage count as lost", seconds(), 30.0)
     lease: float = _setting("seconds without a sign of life before an upload is given up", seconds(0.1), 60.0)
     repair_streams: int = _setting("copies that are made on one storage at the same time", count(1, 64), 4)
+    repair_rate: int = _setting(
+        "bytes a second that one storage fetches copies with, all together (at least 256K); 0: no limit", RATE, 0
+    )
     librarian_certfile: Path | None = _setting(
         "certificate of the role librarian, for other sites (else librarian/librarian.crt beside its own)", PATH, None
     )

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -394,11 +395,13 @@ def test_the_scrub_finds_a_bad_copy_that_nobody_reads_and_it_is_made_anew(cluste
 def test_a_scrub_goes_on_after_a_restart_and_switched_off_says_so(cluster: Factory) -> None:
     site = cluster("alice", started=False, nameserver_flags=(*QUICK, "--copies", "1"))
     site.start_nameserver()
-    site.start_storage("alice", ["--scrub_days", "0.00005", "--scrub_rate", "256K"])
+    site.start_storage("alice", ["--scrub_days", "0"])
     site.wait_active(["alice"])
     fs = site.connect()
     for number in range(300):
         fs.write(f"/file{number}", b"x")
+    site.storages["alice"].stop()
+    site.start_storage("alice", ["--scrub_days", "0.00005", "--scrub_rate", "256K"])
     info = lambda: fs.du()[1][0]  # noqa: E731 - asked again and again
     wait_until("a round that is half done", lambda: info().scrub_files > 0 and info().scrub_ended == 0, 40)
     began, half = info().scrub_began, info().scrub_files
@@ -481,3 +484,25 @@ def test_copies_that_could_not_be_asked_are_told_but_are_not_bad(cluster: Factor
     for name in site.names:
         site.start_storage(name)
     site.wait_active(site.names)
+
+
+def test_repairs_of_a_storage_keep_to_their_rate_together(cluster: Factory) -> None:
+    rate, count = 2 * MIB, 8
+    site = cluster(nameserver_flags=(*QUICK, "--copies", "1", "--repair_rate", str(rate)))
+    fs = site.connect()
+    for name in ("alice", "bob"):
+        fs.drain(name)
+    for number in range(count):
+        fs.write(f"/file{number}", os.urandom(2 * MIB))
+    site.storages["carol"].signal(signal.SIGSTOP)
+    wait_state(site, "carol", "grace", "down")
+    fs.drain("alice", False)
+    fs.setrep("/", 2)
+    began = time.monotonic()
+    site.storages["carol"].signal(signal.SIGCONT)
+    site.wait_active(["alice", "carol"], 20)
+    wait_until("all copied", lambda: len([n for n in range(count) if "alice" in holders(site, f"/file{n}")]) == count)
+    ratio = count * 2 * MIB / (time.monotonic() - began) / rate
+    print(f"{ratio:.2f} of --repair_rate")
+    assert 0.4 < ratio < 1.15
+    fs.drain("bob", False)

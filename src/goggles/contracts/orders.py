@@ -190,6 +190,7 @@ class PullOrder(Record):
     port: int
     grant: bytes
     after: int
+    rate: int = 0  # bytes a second of all copies that this storage fetches, together; 0: no limit
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,14 @@ class Nameserver:
         self._database.prepare(settings.site_name, self._clock.now())
         self._import()
         site_id, name = self._database.site()
-        policy = Policy(settings.copies, settings.grace, settings.heartbeat, settings.lease, settings.repair_streams)
+        policy = Policy(
+            settings.copies,
+            settings.grace,
+            settings.heartbeat,
+            settings.lease,
+            settings.repair_streams,
+            settings.repair_rate,
+        )
         epoch = self._database.begin_epoch(self._clock)
         self.site = Site(self._database, epoch, site_id, name, Dialer(self._contexts), self._clock, policy)
         self.site.decisions.load()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 
 from goggles.clock import Clock
+from goggles.errors import Cancelled
 
 AHEAD = 0.05  # seconds; shorter waits are put together
 
@@ -22,12 +23,13 @@ class Pace:
         self._due = 0.0  # monotonic time up to which what was taken lasts; guarded by _lock
 
     def take(self, count: int, rate: float) -> None:
-        """Return when `count` bytes more fit `rate` bytes a second (0: at once), or when it is stopping."""
-        if not rate:
-            return
-        with self._lock:
-            now = self._clock.monotonic()
-            self._due = max(self._due, now) + count / rate
-            ahead = self._due - now
-        if ahead > AHEAD:
-            self._clock.wait(self._stopping, ahead)
+        """Wait until `count` more bytes fit `rate` bytes a second (0: at once); Cancelled when the storage stops."""
+        if rate:
+            with self._lock:
+                now = self._clock.monotonic()
+                self._due = max(self._due, now) + count / rate
+                ahead = self._due - now
+            if ahead > AHEAD:
+                self._clock.wait(self._stopping, ahead)
+        if self._stopping.is_set():
+            raise Cancelled("this storage is stopping")

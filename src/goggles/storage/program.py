@@ -23,6 +23,7 @@ from goggles.settings import StorageSettings
 from goggles.storage.attachment import Attachment, Place
 from goggles.storage.dataserver import DataServer
 from goggles.storage.notifier import Notifier
+from goggles.storage.pacing import Pace
 from goggles.storage.pushing import Pusher
 from goggles.storage.scripting import Scripting
 from goggles.storage.scrubbing import Scrubber
@@ -101,7 +102,12 @@ class Storage:
         """What works beside the doors."""
         settings = self._settings
         self._workers = Workers(
-            self.vault, self._links, self._notifier.notify, self.attachment.report, self.attachment.recheck
+            self.vault,
+            self._links,
+            self._notifier.notify,
+            self.attachment.report,
+            self.attachment.recheck,
+            Pace(self._clock, self._stopping),
         )
         pusher = Pusher(self.vault, dialer, settings.push_local, settings.ssh_command, self._clock, self._stopping)
         self._transfers = Transfers(self.vault, pusher, self.attachment.report)

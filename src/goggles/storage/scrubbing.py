@@ -21,7 +21,7 @@ from pathlib import Path
 from goggles.bulk import BulkReader, aligned
 from goggles.clock import Clock
 from goggles.contracts.orders import FILE, Held, ScrubState
-from goggles.errors import GogglesError, NotFound, Stale
+from goggles.errors import Cancelled, GogglesError, NotFound, Stale
 from goggles.paths import ROOT, DfsPath, parse
 from goggles.storage import notes
 from goggles.storage.containment import explained
@@ -130,8 +130,6 @@ class Scrubber:
         place = DfsPath(self._progress.place)
         for path in files_after(self._vault.root, place):
             held = self._look(path, buffer)
-            if self._stopping.is_set():
-                return
             if held is not None:
                 self._pending.append(held)
             place, late = path, self._clock.monotonic() - self._flushed > OFTEN
@@ -165,7 +163,7 @@ class Scrubber:
     # --- a file ----------------------------------------------------------------------------
 
     def _look(self, path: DfsPath, buffer: memoryview) -> Held | None:
-        """What a file holds; None where it has gone, or the round is broken off.  What is read is one open file,
+        """What a file holds; None where it has gone.  What is read is one open file,
         with its own note: one that is replaced meanwhile is still the version that the note says."""
         try:
             with self._vault.read(path, "") as file, explained(path):
@@ -174,6 +172,8 @@ class Scrubber:
                 digest, size = self._digest(fd, buffer)
         except (NotFound, Stale):
             return None
+        except Cancelled:
+            raise
         except GogglesError as error:
             log.error("scrub: %s can not be read: %s", path, error)
             return Held(FILE, path, UNREAD, "", "", 0)
@@ -186,8 +186,6 @@ class Scrubber:
         while data := reader.read():
             digest.update(data)
             self._wait(len(data))
-            if self._stopping.is_set():
-                break
         return digest.hexdigest(), reader.place
 
     def _wait(self, count: int) -> None:
