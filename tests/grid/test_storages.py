@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from goggles.client.session import Session
-from goggles.errors import Cancelled, ChecksumMismatch, GogglesError, NoSpace, Unavailable
+from goggles.errors import Cancelled, ChecksumMismatch, Conflict, GogglesError, NoSpace, NotFound, Unavailable
 from goggles.roles import Role
 from goggles.testing.cluster import Cluster, wait_until
 
@@ -506,3 +507,71 @@ def test_repairs_of_a_storage_keep_to_their_rate_together(cluster: Factory) -> N
     print(f"{ratio:.2f} of --repair_rate")
     assert 0.4 < ratio < 1.15
     fs.drain("bob", False)
+
+
+# --- a storage that is gone for good ---------------------------------------------------------
+
+
+def test_a_storage_that_died_is_forgotten_and_its_name_used_again(cluster: Factory) -> None:
+    site = cluster()
+    fs = site.connect()
+    files = fill(fs, 15)
+    with pytest.raises(Conflict, match="is active"):
+        fs.forget("carol")
+    site.storages["carol"].kill()
+    wait_state(site, "carol", "down")
+    site.wait_whole(20)
+    fs.forget("carol")
+    assert sorted(site.states()) == ["alice", "bob"]
+    site.wait_whole(20)
+    assert all_there(fs, files)
+    with pytest.raises(NotFound):
+        fs.forget("carol")
+    assert site.nameserver is not None
+    site.nameserver.stop()
+    site.start_nameserver()
+    site.wait_active(["alice", "bob"], 20)
+    assert sorted(site.states()) == ["alice", "bob"]
+    shutil.rmtree(site.root("carol"))
+    site.start_storage("carol")
+    site.wait_active(site.names, 20)
+    assert all_there(fs, files)
+    fs.setrep("/", 3)
+    site.wait_whole(30)
+    assert all(holders(site, path) == site.names for path in files)
+
+
+def test_the_only_copies_are_not_forgotten_by_accident_and_come_back_with_their_disk(cluster: Factory) -> None:
+    site = cluster("alice", "bob", nameserver_flags=(*QUICK, "--copies", "1"), tidily=False)
+    fs = site.connect()
+    fs.drain("alice")
+    files = fill(fs, 5)
+    fs.drain("alice", False)
+    site.storages["bob"].kill()
+    wait_state(site, "bob", "grace", "down")
+    with pytest.raises(Conflict, match="5 files have their only copy here on storage bob, among them /d"):
+        fs.forget("bob")
+    assert [name for path in files for name in fs.locations(path)] == ["bob"] * 5
+    assert shell_on(site, "forget bob")[0] != 0
+    code, out, _ = shell_on(site, "forget --lost --json bob")
+    assert (code, json.loads(out[0])) == (0, {"storage": "bob", "copies": 5, "lost": 5, "elsewhere": 0})
+    assert (sorted(site.states()), fs.du()[0].owed) == (["alice"], 5)
+    assert [getattr(fs.stat(path), "held", "") for path in files] == ["nowhere"] * 5
+    site.start_storage("bob")
+    site.wait_active(["bob"], 20)
+    wait_until("all files known again", lambda: fs.du()[0].owed == 0, 20)
+    assert all_there(fs, files)
+
+
+def test_a_forgotten_storage_that_comes_back_while_it_runs_tells_all_it_has(cluster: Factory) -> None:
+    site = cluster("alice", "bob")
+    fs = site.connect()
+    files = fill(fs, 5)
+    site.wait_settled(20)
+    site.storages["bob"].signal(signal.SIGSTOP)
+    wait_state(site, "bob", "down")
+    fs.forget("bob")
+    site.storages["bob"].signal(signal.SIGCONT)
+    site.wait_active(site.names, 20)
+    site.wait_settled(20)
+    assert all(holders(site, path) == ["alice", "bob"] == sorted(fs.locations(path)) for path in files)

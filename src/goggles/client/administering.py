@@ -47,6 +47,11 @@ class Administering:
         """Empty a storage for retirement, or use it again."""
         self._calls("drain", str(name), on)
 
+    def forget(self, name: str, lost: bool = False) -> dict[str, Any]:
+        """Take a storage that is gone for good out of the site; Conflict while it is connected, or where it has the
+        only copy of files and `lost` does not give them up.  Answers storage, copies, lost, elsewhere."""
+        return dict(self._calls("forget", str(name), lost, timeout=RUNNING))
+
     def accounts(self) -> list[tuple[str, str]]:
         """(name, level) of all accounts."""
         return [(name, level) for name, level in self._calls("accounts")]

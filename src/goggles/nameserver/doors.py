@@ -15,6 +15,7 @@ from goggles.contracts.records import Record, Value
 from goggles.errors import BadRequest, GogglesError, LimitExceeded
 from goggles.nameserver.accounts import Accounts
 from goggles.nameserver.attach import Attachment
+from goggles.nameserver.forgetting import Forgetting
 from goggles.nameserver.namespace import Namespace
 from goggles.nameserver.repair import Repair
 from goggles.nameserver.scrubbing import Scrubbing
@@ -37,6 +38,7 @@ class Owners:
     accounts: Accounts
     verifying: Verifying
     scrubbing: Scrubbing
+    forgetting: Forgetting
     export: Any  # () -> path of the exported tree.json
 
 

@@ -20,6 +20,7 @@ from goggles.nameserver import treejson
 from goggles.nameserver.accounts import Accounts
 from goggles.nameserver.attach import Attachment
 from goggles.nameserver.courier import Courier
+from goggles.nameserver.forgetting import Forgetting
 from goggles.nameserver.namespace import Namespace
 from goggles.nameserver.repair import Repair
 from goggles.nameserver.scrubbing import Scrubbing
@@ -111,6 +112,7 @@ class Nameserver:
             accounts=accounts,
             verifying=verifying,
             scrubbing=Scrubbing(site, verifying),
+            forgetting=Forgetting(site),
             export=self.export_tree,
         )
         self.owners = owners

@@ -61,6 +61,11 @@ class Node:
         return max(0, min(self.capacity - self.used, self.disk_free) - self.reserved)
 
     @property
+    def forgotten(self) -> bool:
+        """It was taken out of the site; no folder belongs to it any more."""
+        return not self.storage_id
+
+    @property
     def waiting(self) -> int:
         """Orders that it has not carried out yet, as far as is known."""
         outbox = self.outbox
@@ -127,7 +132,7 @@ class Node:
 
 
 class Roster:
-    """All storages that this site has ever had and not retired."""
+    """All storages that this site has ever had; those that were forgotten by their id alone."""
 
     def __init__(self) -> None:
         self._nodes: dict[int, Node] = {}
@@ -136,10 +141,17 @@ class Roster:
 
     def add(self, node: Node) -> None:
         self._nodes = {**self._nodes, node.id: node}
-        self._names = {**self._names, node.name: node.id}
+        if not node.forgotten:
+            self._names = {**self._names, node.name: node.id}
+
+    def forget(self, node: Node, name: str) -> None:
+        """It is there for those who have its id, under another name, and for nobody else."""
+        self._names = {known: number for known, number in self._names.items() if number != node.id}
+        node.name, node.storage_id, node.draining = name, "", False
+        node.used = node.files = node.reserved = 0
 
     def all(self) -> list[Node]:
-        return sorted(self._nodes.values(), key=lambda node: node.name)
+        return sorted((node for node in self._nodes.values() if not node.forgotten), key=lambda node: node.name)
 
     def get(self, node_id: int) -> Node:
         return self._nodes[node_id]

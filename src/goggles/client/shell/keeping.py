@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from goggles.client.api import Progress
 from goggles.client.shell import render
 from goggles.client.shell.base import Base, Failures
-from goggles.client.shell.grammar import REMOTE, Argument, flag, takes
+from goggles.client.shell.grammar import REMOTE, STORAGE, Argument, flag, takes
 from goggles.client.shell.words import escape, safe
 from goggles.client.verifying import Checked
 from goggles.errors import BadRequest, Cancelled
@@ -104,6 +104,20 @@ class Keeping(Base):
             return site.files, site.size
         files, _, size = self.session.tree_size(top)
         return files, size
+
+    @takes(
+        Argument("name", STORAGE), flag("--lost", help="also where it has the only copy of files: they are given up")
+    )
+    def do_forget(self, options: Namespace) -> None:
+        """Take a storage that is gone for good out of the site; its name may be used again.
+
+        For administrators.  It must not be connected.  Files that had their only copy on it stay in the tree, and are
+        nowhere, unless another librarian has them."""
+        done = self.session.forget(options.name, options.lost)
+        text = f"{safe(options.name)} is forgotten; {render.counted(done['copies'], 'copy', 'copies')} were on it"
+        if done["lost"]:
+            text += f", {done['lost']} of them the last here ({done['elsewhere']} of these other librarians have)"
+        self.show(options, done, text)
 
 
 def _said(path: str, copies: Sequence[tuple[str, str]]) -> str:
