@@ -172,6 +172,9 @@ class NameserverSettings(_Globus, _Server):
     grace: float = _setting("seconds before the copies on a lost storage count as lost", seconds(), 30.0)
     lease: float = _setting("seconds without a sign of life before an upload is given up", seconds(0.1), 60.0)
     repair_streams: int = _setting("copies that are made on one storage at the same time", count(1, 64), 4)
+    repair_rate: int = _setting(
+        "bytes a second that one storage fetches copies with, all together (at least 256K); 0: no limit", RATE, 0
+    )
     librarian_certfile: Path | None = _setting(
         "certificate of the role librarian, for other sites (else librarian/librarian.crt beside its own)", PATH, None
     )
@@ -214,6 +217,8 @@ class StorageSettings(_Server, _Caller):
     zone: str = _setting("zone (room, rack, host): copies are spread over zones", TEXT, "")
     ingestable: bool = _setting("whether it takes new files; no: a drive that create_local_clone fills", SWITCH, True)
     quarantine_days: float = _setting("days for which quarantined files are kept", seconds(), 7.0)
+    scrub_days: float = _setting("days in which all files are read again; 0: they are not", seconds(), 14.0)
+    scrub_rate: int = _setting("bytes a second that are read for that at most; 0: no limit", RATE, 50 << 20)
     ssh_host: str = _setting("host name under which other sites reach this storage by ssh, for rsync", TEXT, "")
     ssh_root: str = _setting("where ssh users find the folder --rootpath (as a rule at its own path)", TEXT, "")
     ssh_command: str = _setting("program that rsync reaches other sites with, and its options", TEXT, "ssh")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from goggles.client.session import Session
-from goggles.errors import ChecksumMismatch, GogglesError, NoSpace, Stale, Unavailable
+from goggles.errors import Cancelled, ChecksumMismatch, Conflict, GogglesError, NoSpace, NotFound, Stale, Unavailable
 from goggles.roles import Role
 from goggles.testing.cluster import Cluster, wait_until
 
@@ -403,3 +407,215 @@ def test_verify_tells_the_bad_copy_from_the_good(cluster: Factory) -> None:
     flip(site.root("bob") / "file")
     assert dict(fs.verify("/file")) == {"alice": "good", "bob": "bad"}
     wait_until("made good", lambda: dict(fs.verify("/file")) == {"alice": "good", "bob": "good"}, 20)
+
+
+def test_the_scrub_finds_a_bad_copy_that_nobody_reads_and_it_is_made_anew(cluster: Factory) -> None:
+    site = cluster(storage_flags=("--scrub_days", "0.00003"))
+    fs = site.connect()
+    files = fill(fs, 9)
+    site.wait_settled(20)
+    path = "/d1/file7"
+    bad = holders(site, path)[0]
+    flip(site.root(bad) / path.lstrip("/"))
+
+    def scrubbed() -> int:
+        return sum(info.scrub_bad for info in fs.du()[1])
+
+    def is_quarantined() -> bool:
+        kept = [p for p in (site.root(bad) / ".goggles/quarantine").glob("*/**/*") if p.is_file()]
+        return [p.read_bytes() != files[path] for p in kept if p.name == "file7"] == [True]
+
+    wait_until("the bad copy quarantined", is_quarantined, 20)
+    site.wait_settled(20)
+    assert all((site.root(name) / path.lstrip("/")).read_bytes() == files[path] for name in holders(site, path))
+    assert len(holders(site, path)) == 2
+    ended = {info.name: info.scrub_ended for info in fs.du()[1]}
+    wait_until("another round", lambda: all(i.scrub_ended > ended[i.name] > 0 for i in fs.du()[1]), 20)
+    wait_until("all good", lambda: scrubbed() == 0, 20)
+    assert all_there(fs, files)
+    copies = sum(info.files for info in fs.du()[1])
+    wait_until("every copy read", lambda: sum(info.scrub_files for info in fs.du()[1]) == copies, 20)
+
+
+def test_a_scrub_goes_on_after_a_restart_and_switched_off_says_so(cluster: Factory) -> None:
+    site = cluster("alice", started=False, nameserver_flags=(*QUICK, "--copies", "1"))
+    site.start_nameserver()
+    site.start_storage("alice", ["--scrub_days", "0"])
+    site.wait_active(["alice"])
+    fs = site.connect()
+    for number in range(300):
+        fs.write(f"/file{number}", b"x")
+    site.storages["alice"].stop()
+    site.start_storage("alice", ["--scrub_days", "0.00005", "--scrub_rate", "256K"])
+    info = lambda: fs.du()[1][0]  # noqa: E731 - asked again and again
+    wait_until("a round that is half done", lambda: info().scrub_files > 0 and info().scrub_ended == 0, 40)
+    began, half = info().scrub_began, info().scrub_files
+    site.storages["alice"].kill()
+    site.start_storage("alice", ["--scrub_days", "1"])
+    site.wait_active(["alice"], 20)
+    wait_until("the round is done", lambda: info().scrub_ended > 0, 30)
+    assert 0 < half < 300
+    assert (info().scrub_began, info().scrub_files) == (began, 300)
+    site.storages["alice"].stop()
+    site.start_storage("alice", ["--scrub_days", "0"])
+    wait_until("off", lambda: info().state == "active" and info().scrub_days == 0, 20)
+
+
+def shell_on(site: Cluster, *commands: str) -> tuple[int, list[str], str]:
+    """(exit code, lines of output, standard error) of vg as an administrator."""
+    flags = site.certificates.flags("admin", Role.ADMIN)
+    words = [word for command in commands for word in ("-c", command)]
+    command = [sys.executable, "-m", "goggles.cli.client", "--ns_port", str(site.port), *flags, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.returncode, done.stdout.splitlines(), done.stderr
+
+
+def test_verify_of_everything_lists_what_is_not_good_and_says_so_in_its_exit_code(cluster: Factory) -> None:
+    site = cluster()
+    fs = site.connect()
+    files = fill(fs, 30)
+    site.wait_settled(20)
+    code, out, err = shell_on(site, "verify --all --json")
+    whole = {"path": "/", "files": 30, "copies": 60, "bytes": 2 * sum(map(len, files.values()))}
+    assert (code, err) == (0, "")
+    assert [json.loads(line) for line in out] == [{**whole, "bad": 0, "unread": 0, "lost": []}]
+    bad = holders(site, "/d1/file10")[0]
+    flip(site.root(bad) / "d1/file10")
+    missing = holders(site, "/d2/file5")[0]
+    (site.root(missing) / "d2/file5").unlink()
+    code, out, err = shell_on(site, "verify --all --json")
+    *found, summary = [json.loads(line) for line in out]
+    assert (code, summary["bad"], summary["files"]) == (1, 2, 30)
+    assert [(one["path"], sorted({word.split()[0] for word in one["copies"].values()})) for one in found] == [
+        ("/d1/file10", ["bad", "good"]),
+        ("/d2/file5", ["good", "missing:"]),
+    ]
+    assert "2 copies are bad" in err
+    site.wait_settled(30)
+    assert shell_on(site, "verify /d1 /d2/file5")[0] == 0
+    assert all_there(fs, files)
+
+
+def test_verify_goes_on_after_a_path(cluster: Factory) -> None:
+    site = cluster("alice", "bob")
+    fs = site.connect()
+    files = sorted(fill(fs, 12), key=lambda path: path.encode())
+    site.wait_settled(20)
+    walk = fs.verify_tree("/", after=files[3])
+    assert [one.path for one in walk] == files[4:]
+    assert walk.last == files[-1]
+    assert [one.path for one in fs.verify_tree("/d1", after="/d1/file4")] == ["/d1/file7"]
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(Cancelled):
+        list(fs.verify_tree("/", cancel=stop))
+
+
+def test_copies_that_could_not_be_asked_are_told_but_are_not_bad(cluster: Factory) -> None:
+    site = cluster("alice", "bob", nameserver_flags=("--grace", "60", "--heartbeat", "0.3"))
+    fs = site.connect()
+    fill(fs, 4)
+    site.wait_settled(20)
+    site.storages["bob"].kill()
+    wait_state(site, "bob", "grace")
+    code, out, _ = shell_on(site, "verify --all --json")
+    assert (code, json.loads(out[-1])["unread"], json.loads(out[-1])["bad"]) == (0, 4, 0)
+    site.storages["alice"].kill()
+    wait_state(site, "alice", "grace")
+    code, out, err = shell_on(site, "verify --all --json")
+    assert (code, len(json.loads(out[-1])["lost"])) == (1, 4)
+    assert "no good copy was found of 4 files" in err
+    for name in site.names:
+        site.start_storage(name)
+    site.wait_active(site.names)
+
+
+def test_repairs_of_a_storage_keep_to_their_rate_together(cluster: Factory) -> None:
+    rate, count = 2 * MIB, 8
+    site = cluster(nameserver_flags=(*QUICK, "--copies", "1", "--repair_rate", str(rate)))
+    fs = site.connect()
+    for name in ("alice", "bob"):
+        fs.drain(name)
+    for number in range(count):
+        fs.write(f"/file{number}", os.urandom(2 * MIB))
+    site.storages["carol"].signal(signal.SIGSTOP)
+    wait_state(site, "carol", "grace", "down")
+    fs.drain("alice", False)
+    fs.setrep("/", 2)
+    began = time.monotonic()
+    site.storages["carol"].signal(signal.SIGCONT)
+    site.wait_active(["alice", "carol"], 20)
+    wait_until("all copied", lambda: len([n for n in range(count) if "alice" in holders(site, f"/file{n}")]) == count)
+    ratio = count * 2 * MIB / (time.monotonic() - began) / rate
+    print(f"{ratio:.2f} of --repair_rate")
+    assert 0.4 < ratio < 1.15
+    fs.drain("bob", False)
+
+
+# --- a storage that is gone for good ---------------------------------------------------------
+
+
+def test_a_storage_that_died_is_forgotten_and_its_name_used_again(cluster: Factory) -> None:
+    site = cluster()
+    fs = site.connect()
+    files = fill(fs, 15)
+    with pytest.raises(Conflict, match="is active"):
+        fs.forget("carol")
+    site.storages["carol"].kill()
+    wait_state(site, "carol", "down")
+    site.wait_whole(20)
+    fs.forget("carol")
+    assert sorted(site.states()) == ["alice", "bob"]
+    site.wait_whole(20)
+    assert all_there(fs, files)
+    with pytest.raises(NotFound):
+        fs.forget("carol")
+    assert site.nameserver is not None
+    site.nameserver.stop()
+    site.start_nameserver()
+    site.wait_active(["alice", "bob"], 20)
+    assert sorted(site.states()) == ["alice", "bob"]
+    shutil.rmtree(site.root("carol"))
+    site.start_storage("carol")
+    site.wait_active(site.names, 20)
+    assert all_there(fs, files)
+    fs.setrep("/", 3)
+    site.wait_whole(30)
+    assert all(holders(site, path) == site.names for path in files)
+
+
+def test_the_only_copies_are_not_forgotten_by_accident_and_come_back_with_their_disk(cluster: Factory) -> None:
+    site = cluster("alice", "bob", nameserver_flags=(*QUICK, "--copies", "1"), tidily=False)
+    fs = site.connect()
+    fs.drain("alice")
+    files = fill(fs, 5)
+    fs.drain("alice", False)
+    site.storages["bob"].kill()
+    wait_state(site, "bob", "grace", "down")
+    with pytest.raises(Conflict, match="5 files have their only copy here on storage bob, among them /d"):
+        fs.forget("bob")
+    assert [name for path in files for name in fs.locations(path)] == ["bob"] * 5
+    assert shell_on(site, "forget bob")[0] != 0
+    code, out, _ = shell_on(site, "forget --lost --json bob")
+    assert (code, json.loads(out[0])) == (0, {"storage": "bob", "copies": 5, "lost": 5, "elsewhere": 0})
+    assert (sorted(site.states()), fs.du()[0].owed) == (["alice"], 5)
+    assert [getattr(fs.stat(path), "held", "") for path in files] == ["nowhere"] * 5
+    site.start_storage("bob")
+    site.wait_active(["bob"], 20)
+    wait_until("all files known again", lambda: fs.du()[0].owed == 0, 20)
+    assert all_there(fs, files)
+
+
+def test_a_forgotten_storage_that_comes_back_while_it_runs_tells_all_it_has(cluster: Factory) -> None:
+    site = cluster("alice", "bob")
+    fs = site.connect()
+    files = fill(fs, 5)
+    site.wait_settled(20)
+    site.storages["bob"].signal(signal.SIGSTOP)
+    wait_state(site, "bob", "down")
+    fs.forget("bob")
+    site.storages["bob"].signal(signal.SIGCONT)
+    site.wait_active(site.names, 20)
+    site.wait_settled(20)
+    assert all(holders(site, path) == ["alice", "bob"] == sorted(fs.locations(path)) for path in files)

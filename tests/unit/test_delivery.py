@@ -40,7 +40,7 @@ class _Everything:
         plan = DEFAULT[0]
         return Figures(
             since_upload=1.0,
-            storages=[StorageInfo("alice", ("alice", 1), 1, 1, "active", 1, 0, 1, "", 0.0, "", 1.0)],
+            storages=[StorageInfo("alice", ("alice", 1), 1, 1, "active", 1, 0, 1, "", 0.0, "", 1.0, 14.0, 1.0, 1.0)],
             transfers={},
             peers=[PeerInfo(1, "central", "https://central", 1, "", True, (), 0.0, 0.0)],
             errors={(severity, category): 1 for severity in SEVERITIES for category in CATEGORIES},

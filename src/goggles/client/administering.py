@@ -5,9 +5,12 @@ Law: as in `session`.
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from goggles.client.calls import Calls
+from goggles.client.verifying import Verification, files_after
+from goggles.contracts.packed import entries_of, unpack
 from goggles.paths import parse
 
 RUNNING = 7_200.0  # seconds that a task may take when it is run by hand
@@ -22,6 +25,16 @@ class Administering:
         """Have every storage that holds a copy read it again: (storage, verdict)."""
         return [(name, verdict) for name, verdict in self._calls("verify", parse(path))]
 
+    def verify_tree(self, path: str = "/", after: str = "", cancel: threading.Event | None = None) -> Verification:
+        """The same for all files below a directory that come after the path `after`, in byte order of their names.
+
+        Iterate over it for a `Checked` of each file; `last` is the path up to which it came.  Cancelled where `cancel`
+        is set meanwhile."""
+        top = parse(path)
+        place = parse(after) if after else ""
+        files = files_after(lambda *asked: entries_of(unpack(self._calls("scan", *asked, True))), top, place)
+        return Verification(self._calls, files, place, cancel)
+
     def accept(self, name: str) -> None:
         """Let a storage out of safe mode: the tree is right."""
         self._calls("accept", str(name))
@@ -33,6 +46,11 @@ class Administering:
     def drain(self, name: str, on: bool = True) -> None:
         """Empty a storage for retirement, or use it again."""
         self._calls("drain", str(name), on)
+
+    def forget(self, name: str, lost: bool = False) -> dict[str, Any]:
+        """Take a storage that is gone for good out of the site; Conflict while it is connected, or where it has the
+        only copy of files and `lost` does not give them up.  Answers storage, copies, lost, elsewhere."""
+        return dict(self._calls("forget", str(name), lost, timeout=RUNNING))
 
     def accounts(self) -> list[tuple[str, str]]:
         """(name, level) of all accounts."""

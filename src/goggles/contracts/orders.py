@@ -162,6 +162,21 @@ class Held(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class ScrubState(Record):
+    """How far a storage is with reading all its files again.  Times are seconds since 1970, UTC; 0: never.
+
+    `files`, `size` (bytes) and `bad` (copies that were not what they should be) are of the round under way, or of the
+    last one where none is."""
+
+    began: float = 0.0
+    ended: float = 0.0  # of the last round that came to its end
+    files: int = 0
+    size: int = 0
+    bad: int = 0
+    days: float = 0.0  # in which everything is to be read once; 0: it is switched off
+
+
+@dataclass(frozen=True, slots=True)
 class PullOrder(Record):
     """Fetch a copy from another storage, verify it, stage it under `upload`, and notify."""
 
@@ -175,6 +190,7 @@ class PullOrder(Record):
     port: int
     grant: bytes
     after: int
+    rate: int = 0  # bytes a second of all copies that this storage fetches, together; 0: no limit
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,12 @@ class StorageInfo(Record):
     since: float  # when it came into this state
     held_because: str = ""
     certificate_expires: float = 0.0
+    scrub_days: float = 0.0  # in which all its files are to be read again; 0: switched off, or not known yet
+    scrub_began: float = 0.0  # the round under way, or the last one
+    scrub_ended: float = 0.0  # the last round that came to its end
+    scrub_files: int = 0  # read since scrub_began
+    scrub_size: int = 0
+    scrub_bad: int = 0  # of them were not what they should be
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,10 +113,26 @@ def _storages(figures: Figures) -> Iterator[GaugeMetricFamily]:
     yield _gauge("goggles_storage_files", "Copies of files on a storage", files, "storage")
     states = {(i.name, state): float(i.state == state) for i in figures.storages for state in STORAGE_STATES}
     yield _gauge("goggles_storage_state", "1 for the state that a storage is in", states, "storage", "state")
+    yield from _scrubs(figures)
     ends = {("storage", info.name): info.certificate_expires for info in figures.storages if info.certificate_expires}
     ends["nameserver", "nameserver"] = figures.certificate_expires
     text = "When the certificate of a server runs out"
     yield _gauge("goggles_certificate_expires_timestamp_seconds", text, ends, "role", "name")
+
+
+def _scrubs(figures: Figures) -> Iterator[GaugeMetricFamily]:
+    on = [info for info in figures.storages if info.scrub_days]
+    for key, name, text in (
+        ("scrub_files", "files", "Files that a storage has read again since the round of its scrub began"),
+        ("scrub_size", "size_bytes", "Bytes of them"),
+        ("scrub_bad", "bad_files", "Of them were not what they should be"),
+        ("scrub_days", "days", "Days in which a storage is to read all its files again"),
+    ):
+        values = {(info.name,): float(getattr(info, key)) for info in on}
+        yield _gauge(f"goggles_storage_scrub_{name}", text, values, "storage")
+    ended = {(info.name,): info.scrub_ended for info in on if info.scrub_ended}
+    text = "When a storage had last read all its files again"
+    yield _gauge("goggles_storage_scrub_ended_timestamp_seconds", text, ended, "storage")
 
 
 def _librarian(figures: Figures) -> Iterator[GaugeMetricFamily]:

@@ -134,7 +134,8 @@ class Attachment:
         values |= {"capacity": hello.capacity, "zone": hello.zone, "ingestable": hello.ingestable}
         row = tx.tree.enroll_storage(hello.name, values)
         node = site.roster.find(hello.name)
-        return node or Node(row.id, row.name, row.storage_id, address, row.zone, row.capacity)
+        # What a new one has nobody here knows, even if it was here before it was forgotten.
+        return node or Node(row.id, row.name, row.storage_id, address, row.zone, row.capacity, missed=True)
 
     def _open(self, node: Node, hello: StorageHello, session: str) -> None:
         """Lock held."""

@@ -274,6 +274,21 @@ class Copies(Marks):
             self.tx.execute(sql.UPDATE_STORAGE, {f"new_{k}": v for k, v in values.items()} | {"storage": row.id})
         return self.tx.execute(sql.STORAGE, {"called": name}).one()
 
+    def retire_storage(self, storage: int, name: str) -> None:
+        """No folder belongs to this storage any more, and its name is free."""
+        self.tx.execute(sql.RETIRE_STORAGE, {"storage": storage, "gone": name})
+
+    def only_on(self, storage: int) -> tuple[int, int, str]:
+        """How many files have no copy here but on this storage, how many of them others hold, and one of them."""
+        only = list(self.tx.execute(sql.ONLY_ON, {"storage": storage}).scalars())
+        here = [entry for entry in only if self.path_of(entry) is not None]
+        elsewhere = sum(
+            bool(held.remote)
+            for start in range(0, len(here), CHUNK)
+            for held in self.holders_elsewhere(here[start : start + CHUNK]).values()
+        )
+        return len(here), elsewhere, (self.path_of(here[0]) or "") if here else ""
+
     def set_counted(self, storage: int, on: bool) -> None:
         self.tx.execute(sql.SET_COUNTED, {"storage": storage, "on": on})
 

@@ -17,8 +17,10 @@ from goggles.contracts.records import Record, Value
 from goggles.errors import BadRequest, GogglesError, LimitExceeded
 from goggles.nameserver.accounts import Accounts
 from goggles.nameserver.attach import Attachment
+from goggles.nameserver.forgetting import Forgetting
 from goggles.nameserver.namespace import Namespace
 from goggles.nameserver.repair import Repair
+from goggles.nameserver.scrubbing import Scrubbing
 from goggles.nameserver.site import Site
 from goggles.nameserver.verifying import Verifying
 from goggles.nameserver.writing import Writing
@@ -41,6 +43,8 @@ class Owners:
     repair: Repair
     accounts: Accounts
     verifying: Verifying
+    scrubbing: Scrubbing
+    forgetting: Forgetting
     export: Any  # () -> path of the exported tree.json
 
 

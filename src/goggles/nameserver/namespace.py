@@ -28,6 +28,7 @@ from goggles.paths import DfsPath, parse, split
 
 MAX_LISTING = 10_000
 SETREP_PAGE = 500
+DAY = 86_400.0
 ALONE = Elsewhere([], [])
 RECORDS: dict[str, type[FileInfo] | type[DirInfo]] = {FILE: FileInfo, DIRECTORY: DirInfo}
 
@@ -133,9 +134,14 @@ class Namespace:
     def _warnings(self, info: StorageInfo) -> Iterable[str]:
         if info.state == "held":
             yield f"storage {info.name} is in safe mode: {info.held_because}"
-        days = (info.certificate_expires - self._site.clock.now()) / 86_400
+        now = self._site.clock.now()
+        days = (info.certificate_expires - now) / DAY
         if info.certificate_expires and days < 30:
             yield f"the certificate of storage {info.name} expires in {max(0, int(days))} days"
+        if info.scrub_bad:
+            yield f"the scrub of storage {info.name} found {info.scrub_bad} bad copies since its round began"
+        if info.scrub_days and info.scrub_ended and now - info.scrub_ended > 2 * info.scrub_days * DAY:
+            yield f"storage {info.name} has not read all its files for {int((now - info.scrub_ended) / DAY)} days"
 
     # --- changing --------------------------------------------------------------------------
 

@@ -21,8 +21,10 @@ from goggles.nameserver import treejson
 from goggles.nameserver.accounts import Accounts
 from goggles.nameserver.attach import Attachment
 from goggles.nameserver.courier import Courier
+from goggles.nameserver.forgetting import Forgetting
 from goggles.nameserver.namespace import Namespace
 from goggles.nameserver.repair import Repair
+from goggles.nameserver.scrubbing import Scrubbing
 from goggles.nameserver.service import NameserverService, Owners
 from goggles.nameserver.site import Policy, Site
 from goggles.nameserver.verifying import Verifying
@@ -76,7 +78,14 @@ class Nameserver:
         self._database.prepare(settings.site_name, self._clock.now())
         self._import()
         site_id, name = self._database.site()
-        policy = Policy(settings.copies, settings.grace, settings.heartbeat, settings.lease, settings.repair_streams)
+        policy = Policy(
+            settings.copies,
+            settings.grace,
+            settings.heartbeat,
+            settings.lease,
+            settings.repair_streams,
+            settings.repair_rate,
+        )
         failpoints.hit("nameserver.start.before_epoch")
         epoch = self._database.begin_epoch(self._clock)
         self.site = Site(self._database, epoch, site_id, name, Dialer(self._contexts), self._clock, policy)
@@ -95,8 +104,18 @@ class Nameserver:
         repair = Repair(site, writing, attachment)
         accounts = Accounts(site)
         attachment.load()
+        verifying = Verifying(site, repair)
         owners = Owners(
-            site, Namespace(site), writing, attachment, repair, accounts, Verifying(site, repair), self.export_tree
+            site=site,
+            namespace=Namespace(site),
+            writing=writing,
+            attachment=attachment,
+            repair=repair,
+            accounts=accounts,
+            verifying=verifying,
+            scrubbing=Scrubbing(site, verifying),
+            forgetting=Forgetting(site),
+            export=self.export_tree,
         )
         self.owners = owners
         self._server = Server(

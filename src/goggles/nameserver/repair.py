@@ -318,6 +318,7 @@ class Repair:
             port=source.address.port,
             grant=site.grant(READ, entry.version, path, entry.size, source, holder),
             after=source.outbox.last if source.outbox else 0,
+            rate=site.policy.repair_rate,
         )
         target.order(orders.pull(pull))
         site.story.copying(path, source.name, target.name)

@@ -6,9 +6,9 @@ guess.  Readers without the lock take `view`, a copy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from goggles.contracts.orders import Order
+from goggles.contracts.orders import Order, ScrubState
 from goggles.contracts.records import StorageInfo
 from goggles.errors import NotFound
 from goggles.nameserver.outbox import Outbox, Report
@@ -50,6 +50,8 @@ class Node:
     missed: bool = False  # it was not there when an order was given, or may not have carried one out
     returning: bool = False  # it was here before this nameserver started, and has not been ready since
 
+    scrub: ScrubState = field(default_factory=ScrubState)  # as it said last
+
     def __repr__(self) -> str:
         return f"<Node {self.name} {self.state} used {self.used} of {self.capacity}, {self.reserved} reserved>"
 
@@ -57,6 +59,11 @@ class Node:
     def free(self) -> int:
         """Bytes that a new copy may have; never more than the disk itself had at the last heartbeat."""
         return max(0, min(self.capacity - self.used, self.disk_free) - self.reserved)
+
+    @property
+    def forgotten(self) -> bool:
+        """It was taken out of the site; no folder belongs to it any more."""
+        return not self.storage_id
 
     @property
     def waiting(self) -> int:
@@ -115,11 +122,17 @@ class Node:
             since=self.since,
             held_because=self.held_because,
             certificate_expires=self.certificate_expires,
+            scrub_days=self.scrub.days,
+            scrub_began=self.scrub.began,
+            scrub_ended=self.scrub.ended,
+            scrub_files=self.scrub.files,
+            scrub_size=self.scrub.size,
+            scrub_bad=self.scrub.bad,
         )
 
 
 class Roster:
-    """All storages that this site has ever had and not retired."""
+    """All storages that this site has ever had; those that were forgotten by their id alone."""
 
     def __init__(self) -> None:
         self._nodes: dict[int, Node] = {}
@@ -128,10 +141,17 @@ class Roster:
 
     def add(self, node: Node) -> None:
         self._nodes = {**self._nodes, node.id: node}
-        self._names = {**self._names, node.name: node.id}
+        if not node.forgotten:
+            self._names = {**self._names, node.name: node.id}
+
+    def forget(self, node: Node, name: str) -> None:
+        """It is there for those who have its id, under another name, and for nobody else."""
+        self._names = {known: number for known, number in self._names.items() if number != node.id}
+        node.name, node.storage_id, node.draining = name, "", False
+        node.used = node.files = node.reserved = 0
 
     def all(self) -> list[Node]:
-        return sorted(self._nodes.values(), key=lambda node: node.name)
+        return sorted((node for node in self._nodes.values() if not node.forgotten), key=lambda node: node.name)
 
     def get(self, node_id: int) -> Node:
         return self._nodes[node_id]

@@ -31,13 +31,14 @@ from goggles.wire.dial import Dialer
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The numbers an operator may set.  Seconds, but for `copies` and `repair_streams`."""
+    """The numbers an operator may set.  Seconds, where nothing else is said."""
 
     copies: int = 2
     grace: float = 30.0
     heartbeat: float = 2.0
     lease: float = 60.0
     repair_streams: int = 4  # repairs under way to one storage
+    repair_rate: int = 0  # bytes a second of them, together; 0: no limit
 
 
 def _nothing(_: str, __: int) -> bool:

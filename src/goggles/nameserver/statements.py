@@ -5,7 +5,7 @@ Law: nothing here decides; `tree` does.  Statements have bound parameters only.
 
 from __future__ import annotations
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, exists, func, insert, select, update
 
 from goggles.meta.quick import remember
 from goggles.meta.tables import accounts, entries, instances, owed, receipts, storages, tombstones, totals
@@ -72,6 +72,13 @@ ON_STORAGE = (
     .order_by(I.entry_id)
     .limit(bindparam("most"))
 )
+_OTHER = instances.alias("other")
+ONLY_ON = (
+    select(I.entry_id)
+    .where(I.storage_id == bindparam("storage"))
+    .where(~exists().where(_OTHER.c.entry_id == I.entry_id, _OTHER.c.storage_id != I.storage_id))
+    .order_by(I.entry_id)
+)
 USED = select(I.storage_id, func.count(), func.sum(I.size)).group_by(I.storage_id)
 
 FILES = select(entries).where(E.id.in_(bindparam("ids", expanding=True)), E.kind == "f")
@@ -120,6 +127,11 @@ UPDATE_STORAGE = (
         zone=bindparam("new_zone"),
         ingestable=bindparam("new_ingestable"),
     )
+)
+RETIRE_STORAGE = (
+    update(storages)
+    .where(storages.c.id == bindparam("storage"))
+    .values(name=bindparam("gone"), storage_id="", counted=False, draining=False, enabled=False)
 )
 SET_ENABLED = update(storages).where(storages.c.id == bindparam("storage")).values(enabled=bindparam("on"))
 SET_COUNTED = update(storages).where(storages.c.id == bindparam("storage")).values(counted=bindparam("on"))

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from goggles.contracts.data import Committed
+from goggles.contracts.orders import ScrubState
 from goggles.contracts.records import Pairs, Value
 from goggles.errors import BadRequest
-from goggles.nameserver.doors import Doors, each, held_batch, storage_hello, triple
+from goggles.nameserver.doors import Doors, each, held_batch, record, storage_hello, triple
 from goggles.nameserver.writing import Writer
 from goggles.pki.identity import Identity
 from goggles.roles import Level, Role
@@ -75,6 +76,11 @@ class StorageDoors(Doors):
     def check_done(self, session: str, job: str, verdict: str) -> None:
         """What a storage found when it read a copy again: good, bad, or why it can not be said."""
         self._owners.verifying.done(session, job, verdict)
+
+    @exposed(Role.STORAGE)
+    def scrubbed(self, session: str, batch: tuple[Value, ...], state: tuple[Value, ...]) -> tuple[int, ...]:
+        """What a storage read of its own accord; the places of those that are not what the tree has."""
+        return self._owners.scrubbing.told(session, held_batch(batch), record(ScrubState, state))
 
     # --- for a client that talks to the storage itself (section "Scripting") ----------------
 

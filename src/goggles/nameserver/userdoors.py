@@ -10,7 +10,7 @@ from goggles import version
 from goggles.contracts.data import Committed
 from goggles.contracts.packed import pack_rows, plain_rows
 from goggles.contracts.records import Pairs, Value
-from goggles.errors import BadRequest, LimitExceeded
+from goggles.errors import BadRequest, GogglesError, LimitExceeded
 from goggles.nameserver.doors import Doors, Owners, bounded, each, item_answer, pair, request_id, triple
 from goggles.nameserver.namespace import MAX_LISTING
 from goggles.nameserver.states import NodeState
@@ -20,6 +20,7 @@ from goggles.roles import Level, Role
 from goggles.wire.service import USERS, Caller, exposed
 
 MAX_LS = 50_000
+MAX_VERIFY = 100
 
 
 class UserDoors(Doors):
@@ -223,6 +224,19 @@ class UserDoors(Doors):
     def verify(self, path: str) -> tuple[tuple[str, str], ...]:
         """Have every storage that holds a copy read it again: (storage, good, bad, or why not)."""
         return self._owners.verifying.verify(path)
+
+    @exposed(*USERS, level=Level.READONLY)
+    def verify_many(self, paths: tuple[str, ...], patience: float) -> tuple[Value, ...]:
+        """`verify` for up to 100 files at the same time: for each ("", copies), or (code, message)."""
+        if len(paths) > MAX_VERIFY:
+            raise LimitExceeded(f"{MAX_VERIFY} files are verified at once, not {len(paths)}")
+        found = self._owners.verifying.verify_many(paths, patience)
+        return tuple(
+            (one.code, one.message)
+            if isinstance(one, GogglesError)
+            else ("", tuple((copy.storage, copy.verdict) for copy in one))
+            for one in found
+        )
 
     # --- administration --------------------------------------------------------------------
 

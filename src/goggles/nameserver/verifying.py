@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from goggles.contracts import orders
-from goggles.errors import BadRequest
+from goggles.errors import BadRequest, GogglesError
 from goggles.nameserver.decisions import Transaction
 from goggles.nameserver.dropping import drop_bad, drop_missing
 from goggles.nameserver.repair import Repair
@@ -25,6 +25,8 @@ from goggles.paths import DfsPath, parse
 
 log = logging.getLogger(__name__)
 PATIENCE = 25.0  # seconds that `verify` waits; the check itself goes on
+LONGEST = 3_600.0  # seconds for which a caller may wait
+LOOK = 1.0  # seconds until it is looked whether a storage is still there
 MAX_JOBS = 10_000
 
 
@@ -52,6 +54,7 @@ class _Job:
     answered: bool = False
     done: threading.Event = field(default_factory=threading.Event)
     then: Callable[[], None] | None = None  # where the copy is good
+    session: str = ""  # in which it was asked
 
 
 class Verifying:
@@ -73,21 +76,40 @@ class Verifying:
 
     def read_again(self, path: str, patience: float = PATIENCE) -> list[Reading]:
         """What each storage finds that has a copy; waits for up to `patience` seconds."""
+        return self._wait(self._start_all(path), self._site.clock.monotonic() + patience)
+
+    def _start_all(self, path: str) -> list[_Job]:
         wanted = parse(path)
         with self._site.look() as tree:
             entry = tree.need_file(wanted)
             holders = tree.instances_of([entry.id]).get(entry.id, [])
-        jobs = [self._start(self._site.roster.get(holder), wanted, entry.version) for holder in holders]
-        return self._wait(jobs, patience)
+        return [self._start(self._site.roster.get(holder), wanted, entry.version) for holder in holders]
+
+    def verify_many(self, paths: Sequence[str], patience: float) -> list[list[Reading] | GogglesError]:
+        """`read_again` for each path, all at the same time; errors come as values."""
+        if not 0 <= patience <= LONGEST:
+            raise BadRequest(f"nobody waits for {patience:g} s", f"ask for {LONGEST:g} s at most")
+        started: list[list[_Job] | GogglesError] = []
+        for path in paths:
+            try:
+                started.append(self._start_all(path))
+            except GogglesError as error:
+                started.append(error)
+        deadline = self._site.clock.monotonic() + patience
+        return [one if isinstance(one, GogglesError) else self._wait(one, deadline) for one in started]
 
     def read_copies(self, copies: Sequence[tuple[Node, DfsPath, str]], patience: float) -> list[Reading]:
         """The same for single copies, each a storage, a path and a version."""
-        return self._wait([self._start(node, path, version) for node, path, version in copies], patience)
+        jobs = [self._start(node, path, version) for node, path, version in copies]
+        return self._wait(jobs, self._site.clock.monotonic() + patience)
 
-    def _wait(self, jobs: Sequence[_Job], patience: float) -> list[Reading]:
-        deadline = self._site.clock.monotonic() + patience
+    def _wait(self, jobs: Sequence[_Job], deadline: float) -> list[Reading]:
         for job in jobs:
-            self._site.clock.wait(job.done, max(0.0, deadline - self._site.clock.monotonic()))
+            while not job.done.is_set() and (left := deadline - self._site.clock.monotonic()) > 0:
+                if job.node.session != job.session:
+                    job.verdict = "not read: it was lost meanwhile"
+                    break
+                self._site.clock.wait(job.done, min(LOOK, left))
         return [Reading(job.node.name, job.verdict, job.sha256, job.size) for job in jobs]
 
     def report_bad(self, path: DfsPath, version: str, storage: str) -> None:
@@ -96,12 +118,16 @@ class Verifying:
             raise BadRequest("a version has 32 hexadecimal digits")
         self._start(self._site.roster.need(storage), path, version)
 
+    def suspect(self, node: Node, path: DfsPath, version: str) -> None:
+        """A storage found a copy of its own that is not what it should be: have it look again."""
+        self._start(node, path, version)
+
     def check(self, node: Node, path: DfsPath, version: str, then: Callable[[], None]) -> None:
         """Have one copy read again, and call `then` where it is good."""
         self._start(node, path, version, then)
 
     def _start(self, node: Node, path: DfsPath, version: str, then: Callable[[], None] | None = None) -> _Job:
-        job = _Job(node, path, version, then=then)
+        job = _Job(node, path, version, then=then, session=node.session)
         if node.state not in READABLE:
             job.verdict = f"not asked: it is {node.state}"
             job.done.set()

@@ -11,6 +11,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from goggles import failpoints, version
 from goggles.clock import Clock
@@ -96,13 +97,22 @@ class Attachment:
     def report(self, method: str, *args: object) -> None:
         """Say something about this session to the nameserver, once; what is lost will be asked for again."""
         try:
-            peer = self.connect()
-            try:
-                peer.call(method, self.session, *args)
-            finally:
-                peer.close()
+            self.say(method, *args)
         except GogglesError as error:
             log.warning("%s could not be told: %s", method, error)
+
+    def say(self, method: str, *args: object) -> Any:
+        """The nameserver's answer to something about this session; raises where it could not be told."""
+        peer = self.connect()
+        try:
+            return peer.call(method, self.session, *args)
+        finally:
+            peer.close()
+
+    @property
+    def counts(self) -> bool:
+        """Whether the nameserver gives orders, and hears of what becomes of the files."""
+        return self.state in ("active", "draining", "held")
 
     def _run(self) -> None:
         pause, tries, said = FIRST_PAUSE, 0, ""

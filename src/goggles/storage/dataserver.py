@@ -58,11 +58,17 @@ class DataServer:
         self._lock = threading.Lock()
         self._active: set[str] = set()  # guarded by _lock
         self._over: dict[str, None] = {}  # uploads that were completed here, oldest first; guarded by _lock
+        self._requests = 0  # being answered; guarded by _lock
 
     def active(self) -> tuple[str, ...]:
         """The uploads that run through this storage now."""
         with self._lock:
             return tuple(self._active)
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody reads or writes now."""
+        return self._requests > 0
 
     def serve(self, link: DataLink, caller: Caller) -> None:
         """Answer requests until the caller hangs up or is silent for too long."""
@@ -75,10 +81,16 @@ class DataServer:
                 link.send_error(BadRequest("a request was expected"), "data request")
                 return
             caller.busy += 1
+            self._count(1)
             try:
                 self._answer(link, caller, value)
             finally:
+                self._count(-1)
                 caller.busy -= 1
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._requests += change
 
     def _answer(self, link: DataLink, caller: Caller, request: tuple[object, ...]) -> None:
         if request[0] in ("write", "write_many"):

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from goggles.clock import Clock, SystemClock
-from goggles.contracts.orders import Order
-from goggles.errors import CertificateError
+from goggles.contracts.orders import Held, Order, ScrubState
+from goggles.errors import CertificateError, Unavailable
 from goggles.pki.context import Contexts, PkiFiles
 from goggles.pki.identity import Identity
 from goggles.roles import DEFAULT, Level, Role
@@ -22,8 +23,10 @@ from goggles.storage.attachment import Attachment, Place
 from goggles.storage.containment import to_disk
 from goggles.storage.dataserver import DataServer
 from goggles.storage.notifier import Notifier
+from goggles.storage.pacing import Pace
 from goggles.storage.pushing import Pusher
 from goggles.storage.scripting import Scripting
+from goggles.storage.scrubbing import Scrubber
 from goggles.storage.service import StorageService
 from goggles.storage.staging import leave_to_system
 from goggles.storage.stream import OrderStream
@@ -93,12 +96,35 @@ class Storage:
             self._clock,
         )
         self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
-        self._workers = Workers(
-            self.vault, self._links, self._notifier.notify, self.attachment.report, self.attachment.recheck
-        )
+        self._build_workers(dialer, data)
 
+    def _build_workers(self, dialer: Dialer, data: DataServer) -> None:
+        """What works beside the doors."""
+        settings = self._settings
+        self._workers = Workers(
+            self.vault,
+            self._links,
+            self._notifier.notify,
+            self.attachment.report,
+            self.attachment.recheck,
+            Pace(self._clock, self._stopping),
+        )
         pusher = Pusher(self.vault, dialer, settings.push_local, settings.ssh_command, self._clock, self._stopping)
         self._transfers = Transfers(self.vault, pusher, self.attachment.report)
+        self._scrubber = Scrubber(
+            self.vault,
+            settings.scrub_days,
+            settings.scrub_rate,
+            self._scrubbed,
+            lambda: data.busy or bool(self._workers.active()),
+            self._clock,
+        )
+
+    def _scrubbed(self, batch: Sequence[Held], state: ScrubState) -> Sequence[int]:
+        if not self.attachment.counts:
+            raise Unavailable("the nameserver does not count on this storage now")
+        told: Sequence[int] = self.attachment.say("scrubbed", tuple(held.to_wire() for held in batch), state.to_wire())
+        return told
 
     def _aside(self, order: Order) -> None:
         """Orders that take long."""
@@ -110,7 +136,7 @@ class Storage:
     def _keep(self) -> None:
         """Once in an hour, let go of what has been in quarantine for long enough."""
         while True:
-            self.vault.prune_quarantine(self._settings.quarantine_days * 86_400)
+            self.vault.quarantine.prune(self._settings.quarantine_days * 86_400)
             if self._clock.wait(self._stopping, 3_600):
                 return
 
@@ -131,6 +157,7 @@ class Storage:
         self._notifier.start()
         self.attachment.start()
         self._keeper.start()
+        self._scrubber.start()
         log.info("storage %s serves on port %d, %d bytes", self._settings.name, self.port, self._settings.capacity)
         if self._contexts.expires_soon(self._clock.now()):
             log.warning("the certificate of storage %s expires in less than 30 days; renew it", self._settings.name)
@@ -142,6 +169,7 @@ class Storage:
         self._stopped = True
         self._stopping.set()
         self._server.stop(drain)
+        self._scrubber.stop()
         self.attachment.stop()
         self._workers.stop()
         self._transfers.stop()

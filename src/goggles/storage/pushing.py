@@ -12,15 +12,17 @@ import re
 import subprocess
 import threading
 from collections.abc import Callable
+from functools import partial
 from io import FileIO
 from pathlib import Path
 
 from goggles.clock import Clock
 from goggles.contracts.orders import PushOrder
-from goggles.errors import BadRequest, Cancelled, NotADirectory, StorageFailure, Unavailable
+from goggles.errors import BadRequest, NotADirectory, StorageFailure, Unavailable
 from goggles.paths import show
 from goggles.roles import Role
 from goggles.storage.containment import explained
+from goggles.storage.pacing import Pace
 from goggles.storage.vault import Vault
 from goggles.wire.data import CHUNK, Buffer, DataLink, Kind
 from goggles.wire.dial import Address, Dialer
@@ -29,24 +31,7 @@ HOST = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._-]*@)?[A-Za-z0-9_][A-Za-z0-9._-]*\Z
 SSH = "-o BatchMode=yes -o ConnectTimeout=20 -o ServerAliveInterval=15 -o ServerAliveCountMax=4"
 
 
-class Pace:
-    """Not more than `rate` bytes a second on average (0: no limit)."""
-
-    def __init__(self, rate: int, clock: Clock, stopping: threading.Event) -> None:
-        self._rate = rate
-        self._clock = clock
-        self._stopping = stopping
-        self._began = clock.monotonic()
-        self._done = 0
-
-    def spend(self, count: int) -> None:
-        """Wait until `count` more bytes are within the rate; Cancelled when the storage stops."""
-        self._done += count
-        ahead = self._done / self._rate - (self._clock.monotonic() - self._began) if self._rate else 0.0
-        if ahead > 0:
-            self._clock.wait(self._stopping, ahead)
-        if self._stopping.is_set():
-            raise Cancelled("this storage is stopping")
+Spend = Callable[[int], None]  # so many bytes are about to go
 
 
 class Pusher:
@@ -87,7 +72,7 @@ class Pusher:
     # --- by our own data plane -------------------------------------------------------------
 
     def _goggles(self, job: PushOrder, file: FileIO) -> None:
-        pace = Pace(job.rate, self._clock, self._stopping)
+        pace = partial(Pace(self._clock, self._stopping).take, rate=job.rate)
         link = self._dialer.data(Address(job.host, job.port), Role.STORAGE, job.storage, abroad=True)
         try:
             link.send_value(Kind.REQUEST, ("arrived", job.grant))
@@ -97,13 +82,13 @@ class Pusher:
         finally:
             link.close()
 
-    def _stream(self, link: DataLink, job: PushOrder, file: FileIO, offset: int, pace: Pace) -> None:
+    def _stream(self, link: DataLink, job: PushOrder, file: FileIO, offset: int, pace: Spend) -> None:
         link.send_value(Kind.REQUEST, ("append", job.grant, offset))
         file.seek(offset)
         buffer = Buffer()
         while count := file.readinto(buffer.space[:CHUNK]):
             buffer.used = count
-            pace.spend(count)
+            pace(count)
             if link.readable():
                 raise link.refusal(*link.receive())
             link.send_data(buffer)
@@ -121,7 +106,7 @@ class Pusher:
             raise BadRequest(f"{show(job.place)} is not below a folder of --push_local", "the next manager is tried")
         if not folder.is_dir():
             raise NotADirectory(f"{show(str(folder))} is not here", "is the file system of the other site mounted?")
-        pace = Pace(job.rate, self._clock, self._stopping)
+        pace = partial(Pace(self._clock, self._stopping).take, rate=job.rate)
         with explained(show(job.place)):
             out = os.open(folder / target.name, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
             try:
@@ -129,12 +114,12 @@ class Pusher:
             finally:
                 os.close(out)
 
-    def _copy(self, file: FileIO, out: int, pace: Pace) -> None:
+    def _copy(self, file: FileIO, out: int, pace: Spend) -> None:
         """Cut to its size at the end, not at the beginning: what has been compared there already stays as it is while
         the same bytes are written again."""
         size = 0
         while data := file.read(CHUNK):
-            pace.spend(len(data))
+            pace(len(data))
             size += len(data)
             view = memoryview(data)
             while view:

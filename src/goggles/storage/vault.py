@@ -58,26 +58,26 @@ class Vault:
     def __init__(self, root: Path, capacity: int, clock: Clock, fsync: Fsync = to_disk) -> None:
         self.capacity = capacity
         self._fsync = fsync
-        self._own = root / OWN
-        self._lock_fd = _lock(self._own)
+        self.own = root / OWN
+        self._lock_fd = _lock(self.own)
         try:
-            self._root = Root(root)
-            self._staging = os.open(self._own / "staging", DIRECTORY)
+            self.root = Root(root)
+            self._staging = os.open(self.own / "staging", DIRECTORY)
             self.site = self._read_site()
         except BaseException:
             os.close(self._lock_fd)
             raise
-        self._quarantine = Quarantine(self._own / "quarantine", clock)
-        self._trash = self._own / "trash"
+        self.quarantine = Quarantine(self.own / "quarantine", clock)
+        self._trash = self.own / "trash"
         self._orders = threading.Lock()
         self._books = threading.Lock()
         self._used = self._reserved = 0  # guarded by _books
         self._sync = SharedFsync(self._staging, fsync)
-        self._carrier = Carrier(self._root, self._staging, self._quarantine, self._bin_tree, self._free, fsync)
+        self._carrier = Carrier(self.root, self._staging, self.quarantine, self._bin_tree, self._free, fsync)
         self._carrier.add("expect", lambda arrivals: self.arrivals.make(arrivals))
         self._carrier.add("drop_arrival", lambda arrival: self.arrivals.drop(arrival))
         always = SharedFsync(self._staging)  # other sites may let go of theirs
-        self.arrivals = Arrivals(self._own, self._staging, always, lambda size: self._settle(0, size))
+        self.arrivals = Arrivals(self.own, self._staging, always, lambda size: self._settle(0, size))
         self._counted = Count()
         self._empty_trash()
 
@@ -100,7 +100,7 @@ class Vault:
         return cls(root, capacity, clock, fsync)
 
     def close(self) -> None:
-        self._root.close()
+        self.root.close()
         self.arrivals.close()
         os.close(self._staging)
         os.close(self._lock_fd)
@@ -115,7 +115,7 @@ class Vault:
             self.site = note
 
     def _read_site(self) -> SiteNote:
-        path = self._own / "site.json"
+        path = self.own / "site.json"
         try:
             known = json.loads(path.read_text())
             if known.get("format", 0) > FORMAT:
@@ -131,7 +131,7 @@ class Vault:
             ) from error
 
     def _write_site(self, note: SiteNote) -> None:
-        path, hidden = self._own / "site.json", self._own / "site.json.new"
+        path, hidden = self.own / "site.json", self.own / "site.json.new"
         with explained(str(path)):
             with open(hidden, "w") as file:
                 json.dump(asdict(note), file)
@@ -141,7 +141,7 @@ class Vault:
             failpoints.hit("storage.adopt.before_rename")
             os.replace(hidden, path)
             failpoints.hit("storage.adopt.after_rename")
-            sync_folder(self._own)
+            sync_folder(self.own)
 
     # --- room ------------------------------------------------------------------------------
 
@@ -153,7 +153,7 @@ class Vault:
     @property
     def disk_free(self) -> int:
         """What the file system has left for us."""
-        status = os.statvfs(self._root.fd)
+        status = os.statvfs(self.root.fd)
         return status.f_bavail * status.f_frsize
 
     @property
@@ -232,7 +232,7 @@ class Vault:
     def temporary_file(self) -> FileIO:
         """An unnamed file on the same disk; gone when it is closed."""
         with explained("a temporary file"):
-            fd = os.open(self._own / "staging", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            fd = os.open(self.own / "staging", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         return open(fd, "w+b", buffering=0)
 
     # --- orders ----------------------------------------------------------------------------
@@ -280,7 +280,7 @@ class Vault:
         try:
             size = os.lstat(folder / name).st_size
             if self._is_foreign(name, fd):
-                self._quarantine.take(name, fd, DfsPath("/" + str(below / name)))
+                self.quarantine.take(name, fd, DfsPath("/" + str(below / name)))
             return size
         finally:
             os.close(fd)
@@ -296,7 +296,7 @@ class Vault:
 
     def read(self, path: str, version: str) -> FileIO:
         """The file at `path`, open for reading; Stale where another version stands there, NotFound where none."""
-        fd = self._root.open_file(parse(path))
+        fd = self.root.open_file(parse(path))
         try:
             note = notes.read(fd)
             if version and note is not None and note.version != version:
@@ -329,7 +329,7 @@ class Vault:
 
     def walk(self, batch: int = 1000) -> Iterator[list[Held]]:
         """Everything that is here, in batches: staged uploads, files, directories after what is in them."""
-        walk = Walk(self._root, self._staging)
+        walk = Walk(self.root, self._staging)
         page: list[Held] = []
         with contextlib.suppress(FileNotFoundError):
             for held in itertools.chain(walk, self.arrivals.walk()):
@@ -344,7 +344,7 @@ class Vault:
 
     def walk_staged(self, batch: int = 1000) -> Iterator[list[Held]]:
         """Of `walk` what is no part of the tree yet: staged and arriving."""
-        found = itertools.chain(Walk(self._root, self._staging).staged(), self.arrivals.walk())
+        found = itertools.chain(Walk(self.root, self._staging).staged(), self.arrivals.walk())
         while page := list(itertools.islice(found, batch)):
             yield page
 
@@ -352,14 +352,6 @@ class Vault:
     def counted(self) -> Count:
         """What the last walk came by."""
         return self._counted
-
-    def quarantined(self) -> tuple[int, int]:
-        """(files, bytes) in quarantine."""
-        return self._quarantine.measure()
-
-    def prune_quarantine(self, max_age: float, max_bytes: int | None = None) -> None:
-        """Delete what has been in quarantine for too long."""
-        self._quarantine.prune(max_age, max_bytes)
 
 
 def _lock(own: Path) -> int:

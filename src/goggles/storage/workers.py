@@ -11,6 +11,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from goggles.contracts import orders
 from goggles.contracts.orders import Order, PullOrder
@@ -24,6 +25,7 @@ from goggles.errors import (
     StorageFailure,
     UploadLost,
 )
+from goggles.storage.pacing import Pace
 from goggles.storage.receiving import Tell
 from goggles.storage.staging import StagedWrite
 from goggles.storage.vault import Vault
@@ -35,7 +37,7 @@ from goggles.wire.links import Links
 
 log = logging.getLogger(__name__)
 THREADS = 4
-SMALL = 256 << 10
+LEAST = 256 << 10  # bytes a second: who sends must not wait so long that it gives up
 
 Report = Callable[..., object]  # (method, *arguments): says something to the nameserver
 
@@ -43,12 +45,15 @@ Report = Callable[..., object]  # (method, *arguments): says something to the na
 class Workers:
     """A few threads and the queue of what they have to do."""
 
-    def __init__(self, vault: Vault, links: Links, tell: Tell, report: Report, recheck: Callable[[], None]) -> None:
+    def __init__(
+        self, vault: Vault, links: Links, tell: Tell, report: Report, recheck: Callable[[], None], pace: Pace
+    ) -> None:
         self._vault = vault
         self._links = links
         self._tell = tell
         self._report = report
         self._recheck = recheck
+        self._pace = pace  # of all copies that are fetched, together
         self._queue: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._pulls: set[str] = set()  # uploads asked for and not done; guarded by _lock
@@ -115,7 +120,7 @@ class Workers:
             (length,) = link.answer()
             staged = self._vault.stage(pull.upload, pull.size)
             try:
-                digest = copy_stream(link, staged)
+                digest = copy_stream(link, staged, partial(self._pace.take, rate=pull.rate and max(LEAST, pull.rate)))
                 if (length, digest) != (pull.size, pull.hash):
                     raise ChecksumMismatch(
                         f"storage {pull.source} sent other bytes for {pull.path} than it should have"
@@ -139,8 +144,8 @@ class Workers:
         self._report("check_done", job, verdict)
 
 
-def copy_stream(link: DataLink, staged: StagedWrite) -> str:
-    """Write the DATA frames that come until END; the sha256 of them."""
+def copy_stream(link: DataLink, staged: StagedWrite, pace: Callable[[int], None]) -> str:
+    """Write the DATA frames that come until END; the sha256 of them.  `pace` is told of the bytes of each."""
     digest = hashlib.sha256()
     lanes = Fanout(
         {"hash": lambda buffer: digest.update(buffer.data), "write": lambda buffer: staged.write(buffer.data)}
@@ -151,7 +156,9 @@ def copy_stream(link: DataLink, staged: StagedWrite) -> str:
             kind, value = link.receive(buffer)
             if kind is not Kind.DATA:
                 break
+            count = buffer.used
             lanes.feed(buffer)
+            pace(count)
             if lanes.errors:
                 break
     finally:

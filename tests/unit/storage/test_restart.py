@@ -177,7 +177,7 @@ def test_a_name_that_is_taken_in_quarantine_gets_another(box):
         version = box.put("/a/" + "n" * 255, data)
         assert box.do(orders.quarantine("/a/" + "n" * 255, version)) == ("ok",)
     assert box.quarantine() == {b"1", b"2", b"3"}
-    assert (box.vault.quarantined(), box.vault.used) == ((3, 3), 0)
+    assert (box.vault.quarantine.measure(), box.vault.used) == ((3, 3), 0)
 
 
 def test_a_quarantined_path_below_a_quarantined_file_is_kept_too(box):
@@ -224,10 +224,10 @@ def test_quarantine_is_emptied_by_age(box):
     box.do(orders.quarantine("/a", box.put("/a", b"old")))
     box.clock.advance(6 * 86_400)
     box.do(orders.quarantine("/b", box.put("/b", b"new")))
-    box.vault.prune_quarantine(7 * 86_400)
+    box.vault.quarantine.prune(7 * 86_400)
     assert box.quarantine() == {b"old", b"new"}
     box.clock.advance(3 * 86_400)
-    box.vault.prune_quarantine(7 * 86_400)
+    box.vault.quarantine.prune(7 * 86_400)
     assert box.quarantine() == {b"new"}
 
 
@@ -252,7 +252,7 @@ def test_quarantine_is_emptied_by_size_oldest_day_first(box):
     box.do(orders.quarantine("/a", box.put("/a", b"old")))
     box.clock.advance(2 * 86_400)
     box.do(orders.quarantine("/b", box.put("/b", b"new")))
-    box.vault.prune_quarantine(7 * 86_400, 3)
+    box.vault.quarantine.prune(7 * 86_400, 3)
     assert box.quarantine() == {b"new"}
 
 

@@ -1,4 +1,4 @@
-"""Commands that look: ls stat tree find cat du df nodes verify, and where one is."""
+"""Commands that look: ls stat tree find cat du df nodes, and where one is."""
 
 from __future__ import annotations
 
@@ -134,22 +134,11 @@ class Looking(Base):
 
     @takes()
     def do_nodes(self, options: Namespace) -> None:
-        """The storages and since when they are in their state (help du explains the states)."""
+        """The storages: since when they are in their state (help du explains the states), and their scrub.
+
+        read: of all that is on it, since the round began.  bad: copies that were not what they should be."""
         _, storages = self.session.du()
-        made = render.table([("name", "left"), ("state", "left"), ("since", "left"), ("certificate until", "left")])
-        for info in storages:
-            made.add_row(info.name, info.state, render.when(info.since), render.when(info.certificate_expires))
-        self.show(options, [dict(info.to_wire()) for info in storages], made)
-
-    @takes(Argument("path", REMOTE, "+"))
-    def do_verify(self, options: Namespace) -> None:
-        """Have every storage that holds a file read it again and compare.
-
-        A copy that is bad is moved to quarantine there, and made again from a good one."""
-        for path in self.paths(options.path):
-            verdicts = self.session.verify(path)
-            text = "\n".join(f"{safe(path)} on {name}: {safe(verdict)}" for name, verdict in verdicts)
-            self.show(options, {"path": path, "copies": dict(verdicts)}, text or f"{safe(path)}: no copy is known")
+        self.show(options, [dict(info.to_wire()) for info in storages], render.nodes(storages))
 
     @takes()
     def do_pwd(self, options: Namespace) -> None:

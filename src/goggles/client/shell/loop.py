@@ -29,6 +29,7 @@ from goggles.client.shell import words
 from goggles.client.shell.changing import Changing
 from goggles.client.shell.completion import ShellCompleter
 from goggles.client.shell.grammar import COMMAND, Argument, grammars, takes
+from goggles.client.shell.keeping import Keeping
 from goggles.client.shell.looking import Looking
 from goggles.client.shell.moving import Moving
 from goggles.client.shell.operating import Operating
@@ -55,7 +56,7 @@ help lists all commands, help COMMAND explains one."""
 GREETING = "usage tells how this shell is used, help lists the commands, Tab completes, Ctrl-D leaves."
 
 
-class Shell(Looking, Changing, Moving, Operating):
+class Shell(Looking, Changing, Moving, Operating, Keeping):
     """All commands of a session."""
 
     def __init__(self, session: Session, local: Path, *, interactive: bool, as_json: bool) -> None:

@@ -117,6 +117,18 @@ def storages(infos: Sequence[StorageInfo], exact: bool) -> Table:
     return made
 
 
+def nodes(infos: Sequence[StorageInfo]) -> Table:
+    """`nodes`: what a storage is doing, and how far its scrub is."""
+    headings = [("name", "left"), ("state", "left"), ("since", "left"), ("certificate until", "left")]
+    more = [("read again since", "left"), ("read", "right"), ("bad", "right"), ("last round ended", "left")]
+    made = table([*headings, *more])
+    for info in infos:
+        scrub = [when(info.scrub_began), size(info.scrub_size), str(info.scrub_bad), when(info.scrub_ended)]
+        state = [info.state, when(info.since), when(info.certificate_expires)]
+        made.add_row(info.name, *state, *(scrub if info.scrub_days else ["off", "-", "-", "-"]))
+    return made
+
+
 def site(info: SiteInfo, exact: bool) -> str:
     """The totals under `du`."""
     owed = f", {info.owed} of them owed copies" if info.owed else ""

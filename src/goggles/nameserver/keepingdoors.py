@@ -1,0 +1,17 @@
+"""What administrators may ask over the years: storages forgotten."""
+
+from __future__ import annotations
+
+from goggles.contracts.records import Pairs
+from goggles.nameserver.doors import Doors
+from goggles.roles import Level, Role
+from goggles.wire.service import exposed
+
+
+class KeepingDoors(Doors):
+    """What keeps a site sound, for those who run it."""
+
+    @exposed(Role.ADMIN, level=Level.ADMIN)
+    def forget(self, name: str, lost: bool = False) -> Pairs:
+        """Take a storage that is gone for good out of the site; `lost`: also where it had the only copy of files."""
+        return self._owners.forgetting.forget(name, lost).to_wire()
