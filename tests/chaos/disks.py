@@ -12,6 +12,7 @@ acknowledged file is lost by any of it.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -85,6 +86,7 @@ class _Damage(Fault):
     """Damage to one and the same storage, whatever its kind."""
 
     damages = True
+    weight = 3
 
     def __init__(self, site: Site, chance: random.Random) -> None:
         super().__init__(site, chance)
@@ -96,8 +98,6 @@ class _Damage(Fault):
 class Flip(_Damage):
     """A byte of a published or staged file becomes another one; at times the file looks as if nobody had touched it."""
 
-    weight = 3
-
     def strike(self) -> None:
         with contextlib.suppress(sqlite3.Error):
             known = set(known_copies(self.site.cluster.database, self.name))
@@ -105,16 +105,19 @@ class Flip(_Damage):
                 self._flip_one(known)
 
     def _flip_one(self, known: set[str]) -> None:
-        files = [p for p in self.root.rglob("*") if ".goggles" not in p.parts and p.is_file() and p.stat().st_size]
-        staged = [p for p in (self.root / ".goggles" / "staging").glob("?" * 32) if p.stat().st_size]
-        chosen = self.chance.choice(staged if staged and self.chance.random() < 0.5 else files or [self.root])
-        with contextlib.suppress(OSError):
+        staged = [path for path in (self.root / ".goggles" / "staging").glob("?" * 32) if _digest(path) in known]
+        files = staged if staged and self.chance.random() < 0.5 else list(self._published(known))
+        if files:
+            chosen, quiet = self.chance.choice(files), self.chance.random() < 0.5
             digest = _digest(chosen)
-            if digest in known:
-                self.hurt.add(digest)
-                quiet = self.chance.random() < 0.5
-                _flip(chosen, self.chance.random(), quiet=quiet)
+            self.hurt.add(digest)
+            if _flip(chosen, self.chance.random(), quiet=quiet):
                 self.site.note(f"a byte of {chosen} ({digest[:12]}) is another one{', silently' if quiet else ''}")
+
+    def _published(self, known: set[str]) -> Iterator[Path]:
+        for folder, names, files in os.walk(self.root):
+            names[:] = [name for name in names if name != ".goggles"]
+            yield from (Path(folder) / name for name in files if _digest(Path(folder) / name) in known)
 
     def settle(self, fs: Session) -> None:
         """Have every damaged file read again."""
@@ -127,18 +130,24 @@ class Flip(_Damage):
 
 
 def _digest(path: Path) -> str:
-    """As the note says, whatever the bytes are now."""
-    return str(os.getxattr(path, "user.goggles")).partition('"sha256":"')[2][:64]
+    """As the note says, whatever the bytes are now; empty where the file has gone."""
+    try:
+        return str(json.loads(os.getxattr(path, "user.goggles"))["sha256"])
+    except OSError:
+        return ""
 
 
-def _flip(path: Path, where: float, *, quiet: bool) -> None:
-    with open(path, "r+b", buffering=0) as file:
+def _flip(path: Path, where: float, *, quiet: bool) -> bool:
+    """Change one byte; False where there is none (any more)."""
+    with contextlib.suppress(OSError, IndexError), open(path, "r+b", buffering=0) as file:
         before = os.fstat(file.fileno())
         place = int(before.st_size * where)
         byte = os.pread(file.fileno(), 1, place)
         os.pwrite(file.fileno(), bytes([byte[0] ^ 0x10]), place)
         if quiet:
             os.utime(file.fileno(), ns=(before.st_atime_ns, before.st_mtime_ns))
+        return True
+    return False
 
 
 class Older(_Damage):
@@ -146,7 +155,6 @@ class Older(_Damage):
 
     Clients pause until no copies are owed, so that what only this storage has is not taken away."""
 
-    weight = 2
     patience = 15.0
 
     def __init__(self, site: Site, chance: random.Random) -> None:

@@ -35,7 +35,7 @@ SHIFTS = (-10_000, -100, -1, 1, 100, 10_000)  # seconds; less than a receipt is 
 class Kill(Fault):
     """SIGKILL."""
 
-    weight = 6
+    weight = 4
 
     def strike(self) -> None:
         for name in self.some(SERVERS if self.chance.random() < 0.8 else ALL):
@@ -46,7 +46,7 @@ class Kill(Fault):
 class Stop(Fault):
     """SIGSTOP for a while; longer than a storage's heartbeats are waited for, at times."""
 
-    weight = 4
+    weight = 3
 
     def strike(self) -> None:
         for name in self.some(SERVERS if self.chance.random() < 0.8 else ALL):
