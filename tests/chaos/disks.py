@@ -105,19 +105,19 @@ class Flip(_Damage):
                 self._flip_one(known)
 
     def _flip_one(self, known: set[str]) -> None:
-        staged = [path for path in (self.root / ".goggles" / "staging").glob("?" * 32) if _digest(path) in known]
+        staged = [path for path in (self.root / ".goggles" / "staging").glob("?" * 32) if noted(path) in known]
         files = staged if staged and self.chance.random() < 0.5 else list(self._published(known))
         if files:
             chosen, quiet = self.chance.choice(files), self.chance.random() < 0.5
-            digest = _digest(chosen)
+            digest = noted(chosen)
             self.hurt.add(digest)
-            if _flip(chosen, self.chance.random(), quiet=quiet):
+            if flip(chosen, self.chance.random(), quiet=quiet):
                 self.site.note(f"a byte of {chosen} ({digest[:12]}) is another one{', silently' if quiet else ''}")
 
     def _published(self, known: set[str]) -> Iterator[Path]:
         for folder, names, files in os.walk(self.root):
             names[:] = [name for name in names if name != ".goggles"]
-            yield from (Path(folder) / name for name in files if _digest(Path(folder) / name) in known)
+            yield from (Path(folder) / name for name in files if noted(Path(folder) / name) in known)
 
     def settle(self, fs: Session) -> None:
         """Have every damaged file read again."""
@@ -129,7 +129,7 @@ class Flip(_Damage):
         return digest in self.hurt
 
 
-def _digest(path: Path) -> str:
+def noted(path: Path) -> str:
     """As the note says, whatever the bytes are now; empty where the file has gone."""
     try:
         return str(json.loads(os.getxattr(path, "user.goggles"))["sha256"])
@@ -137,7 +137,7 @@ def _digest(path: Path) -> str:
         return ""
 
 
-def _flip(path: Path, where: float, *, quiet: bool) -> bool:
+def flip(path: Path, where: float, *, quiet: bool) -> bool:
     """Change one byte; False where there is none (any more)."""
     with contextlib.suppress(OSError, IndexError), open(path, "r+b", buffering=0) as file:
         before = os.fstat(file.fileno())

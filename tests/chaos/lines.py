@@ -157,13 +157,14 @@ def _inode(port: int) -> str:
 def _has_socket(pid: int, inode: str) -> bool:
     wanted = f"socket:[{inode}]"
     try:
-        return any(_link(entry) == wanted for entry in os.scandir(f"/proc/{pid}/fd"))
+        names = os.listdir(f"/proc/{pid}/fd")
     except OSError:
         return False
+    return any(_link(f"/proc/{pid}/fd/{name}") == wanted for name in names)
 
 
-def _link(entry: os.DirEntry[str]) -> str:
+def _link(path: str) -> str:
     try:
-        return os.readlink(entry.path)
+        return os.readlink(path)
     except OSError:
         return ""

@@ -82,12 +82,12 @@ class Home:
 
     def differs(self, fs: Session) -> str:
         """How the site differs from all trees allowed; empty where it is one of them."""
-        found = self._without_loose(listing(fs, self.path))
+        found = self.without_loose(listing(fs, self.path))
         if found in self.trees:
             return ""
         return "; or ".join(difference(found, tree) for tree in self.trees)
 
-    def _without_loose(self, found: Tree) -> Tree:
+    def without_loose(self, found: Tree) -> Tree:
         for path, value in self.loose.items():
             if found.get(path) == value:
                 found.pop(path)
