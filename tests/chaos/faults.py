@@ -25,6 +25,7 @@ TABLE: dict[str, type[Fault]] = {
     "flip": disks.Flip,
     "older": disks.Older,
 }
+STEPS, PATIENCE = 10, 6.0
 
 
 def possible() -> list[str]:
@@ -57,15 +58,19 @@ class Faults:
         self._chance = random.Random(seed)
 
     def run(self, over: threading.Event) -> None:
-        """One fault after the other until `over`; the dead come back."""
+        """One fault after the other until `over`; the dead come back.
+
+        On a slow machine the next waits until clients have done something since, or for PATIENCE."""
         striking, weights = [one for one in self.all if one.weight], [one.weight for one in self.all if one.weight]
-        following = time.monotonic() + 1
+        following, patience, wanted = time.monotonic() + 1, time.monotonic() + PATIENCE, STEPS
         while not over.wait(0.05):
             self._site.tick()
             self._site.tick_workers()
-            if striking and time.monotonic() >= following:
+            now = time.monotonic()
+            if striking and now >= following and (now >= patience or self._site.steps() >= wanted):
                 self._chance.choices(striking, weights)[0].strike()
-                following = time.monotonic() + self._chance.uniform(0.5, 3.5)
+                now, wanted = time.monotonic(), self._site.steps() + STEPS
+                following, patience = now + self._chance.uniform(0.5, 3.5), now + PATIENCE
 
     def end(self) -> None:
         """Everything runs again, and nothing is armed."""

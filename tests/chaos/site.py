@@ -153,6 +153,10 @@ class Site:
         for name in CLIENTS:
             self.start(name, armed=False)
 
+    def steps(self) -> int:
+        """How many operations clients have begun and ended, as lines of their logs."""
+        return sum(path.read_bytes().count(b"\n") for path in self.folder.glob("c*.*.log")) // 2
+
     def stop_workers(self) -> list[str]:
         """Let each end what it does; what went wrong with one that did not end by itself."""
         self._over = True
