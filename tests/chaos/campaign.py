@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.chaos import faults, history, linear
@@ -192,7 +192,6 @@ class Result:
     records: list[Record]
     folder: Path
     struck: int = 0
-    seconds: float = field(default_factory=time.monotonic)
 
     def __str__(self) -> str:
         counts = history.counts(self.records)
@@ -209,7 +208,7 @@ def run(seed: int, seconds: float, kinds: Sequence[str], *, keep: bool) -> Resul
         wrong = campaign.run()
     finally:
         campaign.close()
-    struck = sum(who == "faults" for _, who, _ in campaign.site.notes)
+    struck = sum(who == "faults" and not what.startswith("start ") for _, who, what in campaign.site.notes)
     if not wrong and not keep:
         shutil.rmtree(folder)
     return Result(seed, kinds, wrong, campaign.records, folder, struck)
