@@ -25,7 +25,7 @@ TABLE: dict[str, type[Fault]] = {
     "flip": disks.Flip,
     "older": disks.Older,
 }
-STEPS, PATIENCE = 10, 6.0
+STEPS, PATIENCE = 15, 20.0  # operations, seconds
 
 
 def possible() -> list[str]:
