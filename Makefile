@@ -47,6 +47,9 @@ check: venv  ## form, lint, types, layers
 	$(PY) -m ruff format --check . && $(PY) -m ruff check .
 	$(PY) -m mypy && venv/bin/lint-imports --no-cache --no-logo
 
+chaos: venv  ## faults of all kinds on a site at work; MINUTES=10 SEED=1 KEEP=yes FAULTS=kill,cut
+	$(PY) -m tests.chaos.campaign --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(if $(KEEP),--keep) --faults "$(FAULTS)"
+
 bench: venv  ## speed, beside the limits of this machine
 	$(PY) bench/run.py
 
@@ -62,4 +65,4 @@ clean:  ## remove what the tools and the demo made (certificates, databases, sto
 	rm -rf venv build site tmp .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help venv certs demo shell client run_client librarians-demo compose-test test check bench pages docs clean
+.PHONY: help venv certs demo shell client run_client librarians-demo compose-test test check chaos bench pages docs clean

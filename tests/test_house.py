@@ -26,7 +26,7 @@ TESTS = sorted((HOME / "tests").rglob("*.py"))
 MAX_MODULE = 400
 MAX_FUNCTION = 45
 MEDIAN_FUNCTION = 10
-TARGETS = {"help", "venv", "certs", "demo", "shell", "test", "check", "bench", "clean"}
+TARGETS = {"help", "venv", "certs", "demo", "shell", "test", "check", "chaos", "bench", "clean"}
 TARGETS |= {"client", "run_client", "librarians-demo", "compose-test"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -6,9 +6,13 @@ Wall time is for people and records (seconds since 1970, UTC); monotonic time is
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import Protocol
+
+SHIFT = "GOGGLES_CLOCK_SHIFT"  # environment, for tests: seconds that this process is ahead of the machine's wall time
+_shift = float(os.environ.get(SHIFT, "0"))
 
 
 class Clock(Protocol):
@@ -25,10 +29,10 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's own time."""
+    """The machine's own time; tests set the wall time of real processes apart with SHIFT."""
 
     def now(self) -> float:
-        return time.time()
+        return time.time() + _shift
 
     def monotonic(self) -> float:
         return time.monotonic()

@@ -2,10 +2,12 @@
 
 Law: the model changes only by acknowledged operations; of an operation whose outcome is unknown both the tree
 before and the tree after are allowed, and nothing is done in that directory any more (it may still happen later).
+Of many files that went together each may be there or not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from goggles.client.session import Session
@@ -51,6 +53,7 @@ class Home:
 
     path: str
     trees: list[Tree] = field(default_factory=lambda: [{}])
+    loose: Tree = field(default_factory=dict)  # what may be there as well, or instead
 
     @property
     def tree(self) -> Tree:
@@ -62,6 +65,15 @@ class Home:
     def unknown(self, op: Op) -> None:
         self.trees = [self.tree, applied(self.tree, op)]
 
+    def together(self, path: str, files: Tree, failed: Collection[str]) -> None:
+        """`files` went into the directory `path`; those that `failed` may be there or not."""
+        self.trees = [{**self.tree, path: DIRECTORY, **{one: files[one] for one in files if one not in failed}}]
+        self.loose = {one: files[one] for one in failed}
+
+    def together_unknown(self, path: str, files: Tree) -> None:
+        """As before, or with any of these."""
+        self.loose = {path: DIRECTORY, **files}
+
     def files(self) -> list[str]:
         return sorted(path for path, value in self.tree.items() if value != DIRECTORY)
 
@@ -70,10 +82,17 @@ class Home:
 
     def differs(self, fs: Session) -> str:
         """How the site differs from all trees allowed; empty where it is one of them."""
-        found = listing(fs, self.path)
+        found = self.without_loose(listing(fs, self.path))
         if found in self.trees:
             return ""
         return "; or ".join(difference(found, tree) for tree in self.trees)
+
+    def without_loose(self, found: Tree) -> Tree:
+        for path, value in self.loose.items():
+            if found.get(path) == value:
+                found.pop(path)
+                found.update({path: self.tree[path]} if path in self.tree else {})
+        return found
 
 
 def listing(fs: Session, path: str) -> Tree:

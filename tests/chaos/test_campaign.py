@@ -1,4 +1,4 @@
-"""A short fault campaign; see campaign.py, which runs for as long as you like."""
+"""Short fault campaigns, which have every kind of fault between them; `make chaos` runs for as long as you like."""
 
 from __future__ import annotations
 
@@ -8,22 +8,88 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.chaos import faults
+from tests.chaos.campaign import homes_of
+from tests.chaos.history import BROKEN, DONE, NEVER, UNKNOWN, Log, Record, read
+from tests.chaos.model import DIRECTORY
 
 from goggles.testing.cluster import SOURCE
 
 HOME = Path(__file__).resolve().parents[2]
+TOGETHER = {
+    "processes": {"kill", "stop", "step", "clocks"},
+    "network": {"cut", "silence", "delay", "loss", "kill", "drain"},
+    "disks": {"flip", "older", "full"},
+}
+
+
+def test_every_kind_of_fault_is_in_a_short_campaign():
+    assert set().union(*TOGETHER.values()) == faults.TABLE.keys()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [7, 11])
-def test_what_was_acknowledged_holds_whatever_dies(seed: int, tmp_path: Path) -> None:
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("name", TOGETHER)
+def test_what_was_acknowledged_holds_whatever_fails(name: str, tmp_path: Path) -> None:
+    kinds = ",".join(sorted(TOGETHER[name] & set(faults.possible())))
     ran = subprocess.run(
-        [sys.executable, "-m", "tests.chaos.campaign", "--seed", str(seed), "--seconds", "10"],
+        [sys.executable, "-m", "tests.chaos.campaign", "--seed", "7", "--seconds", "10", "--faults", kinds],
         cwd=HOME,
         check=False,
         env={**os.environ, "PYTHONPATH": SOURCE, "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=115,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_a_seed_chooses_the_same_faults_each_time_and_others_than_the_next():
+    assert faults.chosen(5) == faults.chosen(5)
+    assert len({tuple(faults.chosen(seed)) for seed in range(20)}) > 10
+    assert set().union(*(faults.chosen(seed) for seed in range(50))) == set(faults.possible())
+
+
+def test_with_damage_no_file_has_one_copy_only():
+    assert 1 in faults.copies(["kill", "cut"])
+    assert 1 not in faults.copies(["kill", "flip"])
+
+
+# --- what clients write down, and what must be there then --------------------------------------
+
+
+def test_a_killed_client_leaves_its_last_operation_unknown(tmp_path: Path) -> None:
+    log = Log(tmp_path / "log")
+    log.begin("put", "/h", "a", digest="1")
+    log.end(DONE)
+    log.begin("rm", "/h", "a")
+    first, second = read("c0", tmp_path / "log")
+    assert (first.outcome, first.digest, first.began <= first.ended) == (DONE, "1", True)
+    assert (second.kind, second.outcome, second.ended) == ("rm", UNKNOWN, NEVER)
+
+
+def record(kind: str, path: str, outcome: str = DONE, **more: object) -> Record:
+    return Record("c0", kind, "/h", path, outcome=outcome, **more)  # type: ignore[arg-type] - as in a log
+
+
+def allowed(*records: Record) -> list[dict[str, str]]:
+    (home,) = homes_of(records)
+    return home.trees
+
+
+def test_what_is_acknowledged_is_the_only_tree_allowed():
+    done = [record("put", "a", digest="1"), record("mkdir", "d"), record("mv", "a", other="d/b"), record("get", "d/b")]
+    assert allowed(*done) == [{"d": DIRECTORY, "d/b": "1"}]
+
+
+def test_what_is_unknown_or_against_a_promise_may_have_happened():
+    for outcome in (UNKNOWN, BROKEN):
+        assert allowed(record("put", "a", digest="1"), record("rm", "a", outcome)) == [{"a": "1"}, {}]
+
+
+def test_of_files_that_went_together_those_that_failed_may_be_there():
+    files = {"d/x": "1", "d/y": "2"}
+    (home,) = homes_of([record("tree", "d", files=files, failed=["d/y"])])
+    assert home.without_loose({"d": DIRECTORY, **files}) == home.tree == {"d": DIRECTORY, "d/x": "1"}
+    (home,) = homes_of([record("put", "a", digest="0"), record("tree", "d", UNKNOWN, files=files)])
+    assert home.without_loose({"a": "0", "d": DIRECTORY, "d/x": "1"}) == home.tree == {"a": "0"}
+    assert home.without_loose({"a": "0", "d": DIRECTORY, "d/x": "3"}) != home.tree

@@ -25,7 +25,8 @@ from functools import partial
 from pathlib import Path
 
 from sqlalchemy import select
-from tests.chaos.campaign import OPEN_OUTCOME, History
+from tests.chaos.worker import OPEN_OUTCOME
+from tests.network.history import History
 from tests.network.tunnel import Tunnel
 
 from goggles.client.session import Session

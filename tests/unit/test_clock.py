@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 
-from goggles.clock import ManualClock, SystemClock
+from goggles.clock import SHIFT, ManualClock, SystemClock
 
 
 def test_manual_time_moves_only_when_it_is_told_to():
@@ -41,3 +44,13 @@ def test_the_system_clock_is_the_machines():
     read = clock.now(), clock.monotonic()
     after = time.time(), time.monotonic()
     assert before[0] <= read[0] <= after[0] and before[1] <= read[1] <= after[1]
+
+
+def test_the_environment_sets_the_time_of_day_of_a_process_apart_and_nothing_else():
+    ask = "from goggles.clock import SystemClock as C; print(C().now(), C().monotonic())"
+    environment = {**os.environ, SHIFT: "-5000"}
+    before = time.time(), time.monotonic()
+    ran = subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True, text=True, check=True)
+    now, monotonic = map(float, ran.stdout.split())
+    assert before[0] <= now + 5000 <= time.time()
+    assert before[1] <= monotonic <= time.monotonic()

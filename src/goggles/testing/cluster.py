@@ -77,13 +77,13 @@ class Certificates:
     def ca(self) -> Path:
         return self.folder / "rootCA.crt"
 
-    def files(self, name: str, role: Role) -> tuple[Path, Path]:
-        """(certificate, key) of a peer; issued when first asked for."""
+    def files(self, name: str, role: Role, hosts: Sequence[str] = ()) -> tuple[Path, Path]:
+        """(certificate, key) of a peer; issued when first asked for, then also for these `hosts`."""
         home = self.folder / name
         certificate, key = home / f"{name}.crt", home / f"{name}.key"
         if not certificate.exists():
             identity = Identity(self._authority.site, role, name)
-            self._authority.issue(identity, [name, *HOSTS]).write(home)
+            self._authority.issue(identity, [name, *HOSTS, *hosts]).write(home)
         return certificate, key
 
     def flags(self, name: str, role: Role) -> list[str]:
