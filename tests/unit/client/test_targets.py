@@ -59,6 +59,7 @@ def test_a_part_that_somebody_is_at_work_on_is_neither_used_nor_removed(tmp_path
             fcntl.flock(other, fcntl.LOCK_EX)
             begun(tmp_path / "file").drop()
             assert partial_of(tmp_path / "file", version).exists()
+        partial_of(tmp_path / "file", version).unlink()
 
 
 def test_a_part_that_is_longer_than_the_file_is_thrown_away(tmp_path: Path) -> None:
