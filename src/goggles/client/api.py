@@ -23,10 +23,12 @@ OnProgress: TypeAlias = Callable[[Progress], None]
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a transfer of a whole tree came to."""
+    """What a transfer of a whole tree came to.  `same`: files that were there already, with the same bytes; they count
+    among the `files`, and not in the `bytes`."""
 
     files: int
     directories: int
     bytes: int
     failed: list[tuple[str, str]] = field(default_factory=list)
     seconds: float = 0.0
+    same: int = 0

@@ -9,7 +9,9 @@ from collections import defaultdict
 from pathlib import Path
 
 from goggles.client.api import Summary
-from goggles.client.receiving import Target, local_error
+from goggles.client.getting import Getting
+from goggles.client.retrying import Meter
+from goggles.client.targets import Target, local_error, same
 from goggles.client.trees import Job, TreeTransfer, is_error
 from goggles.contracts.data import SMALL, ReadTicket
 from goggles.contracts.records import DirInfo, FileInfo
@@ -22,10 +24,10 @@ from goggles.wire.dial import Address
 class GetTree(TreeTransfer):
     """A directory of the tree into a local directory."""
 
-    _overwrite = False
+    _overwrite = _resume = False
 
-    def run(self, path: DfsPath, local: Path, overwrite: bool) -> Summary:
-        self._overwrite = overwrite
+    def run(self, path: DfsPath, local: Path, overwrite: bool, resume: bool) -> Summary:
+        self._overwrite, self._resume = overwrite, resume
         if isinstance(self.session.stat(path), FileInfo):
             raise NotADirectory(f"{path} is a file", "get takes single files")
         self._make(local)
@@ -50,28 +52,44 @@ class GetTree(TreeTransfer):
                 if isinstance(entry, DirInfo):
                     self._make(here)
                 else:
-                    self._may_write(here)
-                    jobs.append(Job(here, DfsPath(entry.path), entry.size))
+                    jobs.append(self._job(here, entry))
             except GogglesError as error:
                 self.tally.fail(entry.path, error)
         return jobs
 
-    def _may_write(self, here: Path) -> None:
+    def _job(self, here: Path, entry: FileInfo) -> Job:
         if here.is_dir():
             raise IsADirectory(f"{show(str(here))} is a directory")
-        if not self._overwrite and here.exists():
-            raise LocalFileError(f"{show(str(here))} exists already", "get -f overwrites")
+        perhaps = self._resume and here.is_file() and here.stat().st_size == entry.size
+        if not perhaps and not self._overwrite and here.exists():
+            raise _exists(here)
+        return Job(here, DfsPath(entry.path), entry.size, entry.hash if perhaps else "")
+
+    def _is_there(self, job: Job) -> bool:
+        """Whether the file needs no getting; it is counted then.  LocalFileError where other bytes may not go."""
+        if not job.sha256:
+            return False
+        if same(job.local, job.size, job.sha256, self.cancel):
+            self.tally.was_there(job)
+            return True
+        if not self._overwrite and not self.cancel.is_set():
+            raise _exists(job.local)
+        return False
 
     def _large(self, job: Job) -> None:
-        self.session.get(job.path, job.local, overwrite=self._overwrite, progress=self.advance(job), cancel=self.cancel)
+        if self._is_there(job):
+            return
+        target, meter = Target(job.local, self._resume), Meter(self.advance(job), job.path, job.size)
+        Getting(self.calls, self.links, self.session.complain).get(job.path, target, meter, self.cancel)
         self.tally.finished(job, 0)
 
     def _small(self, batch: list[Job]) -> None:
+        perhaps, missing = [job for job in batch if job.sha256], [job for job in batch if not job.sha256]
         try:
-            again = self._together(batch)
+            again = self._together(missing) if missing else []
         except GogglesError:
-            again = batch
-        self.singly(again, self._large)
+            again = missing
+        self.singly(perhaps + again, self._large)
 
     def _together(self, batch: list[Job]) -> list[Job]:
         """The jobs that have to be tried singly."""
@@ -113,9 +131,14 @@ class GetTree(TreeTransfer):
         return True
 
 
+def _exists(here: Path) -> LocalFileError:
+    return LocalFileError(f"{show(str(here))} exists already", "get -f overwrites")
+
+
 def _write(path: Path, data: memoryview) -> None:
     target = Target(path)
     try:
+        target.begin("", len(data))
         target.write(data)
         target.finish()
     except BaseException:

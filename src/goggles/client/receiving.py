@@ -6,22 +6,12 @@ next one goes on at the same offset; when one lied, it is reported and the file 
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import hashlib
-import os
-import secrets
-import stat
 import threading
 from collections.abc import Callable
-from pathlib import Path
-from typing import BinaryIO
 
-from goggles import failpoints
-from goggles.bulk import BulkWriter
+from goggles.client.targets import Target
 from goggles.contracts.data import SMALL, Hop, ReadTicket
 from goggles.errors import (
-    AlreadyExists,
     Cancelled,
     ChecksumMismatch,
     ConnectionLost,
@@ -32,7 +22,6 @@ from goggles.errors import (
     Stale,
     Unavailable,
 )
-from goggles.paths import show
 from goggles.wire import together
 from goggles.wire.data import DataLink, Kind
 from goggles.wire.dial import Address
@@ -43,82 +32,6 @@ Advance = Callable[[int], None]
 Complain = Callable[[ReadTicket, str], None]  # (ticket, storage): its bytes were wrong
 
 
-class Target:
-    """A local file in the making: bytes go to a hidden name beside it, `finish` renames.
-
-    A symbolic link is followed; what is neither a file nor missing is refused, never replaced."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path = Path(os.path.realpath(path))
-        need_regular(path)
-        self._hidden = path.with_name(f".{secrets.token_hex(8)}.goggles")
-        try:
-            self.file: BinaryIO = open(self._hidden, "xb", buffering=0)  # noqa: SIM115 - closed by finish or drop
-        except OSError as error:
-            raise local_error(error, path) from error
-        self._writer = BulkWriter(self.file.fileno(), 0)
-
-    def write(self, data: memoryview | bytes) -> None:
-        try:
-            self._writer.write(data)
-        except OSError as error:
-            raise local_error(error, self.path) from error
-
-    def restart(self, size: int) -> None:
-        """Begin, or begin again: `size` bytes are coming."""
-        self.file.seek(0)
-        self.file.truncate()
-        self._writer = BulkWriter(self.file.fileno(), size)
-
-    def finish(self) -> None:
-        try:
-            self.file.close()
-            with contextlib.suppress(FileNotFoundError):
-                os.chmod(self._hidden, os.stat(self.path).st_mode & 0o7777)
-            failpoints.hit("client.get.before_rename")
-            os.replace(self._hidden, self.path)
-            failpoints.hit("client.get.after_rename")
-        except OSError as error:
-            raise local_error(error, self.path) from error
-
-    def drop(self) -> None:
-        self.file.close()
-        with contextlib.suppress(OSError):
-            os.unlink(self._hidden)
-
-
-def need_regular(path: Path) -> None:
-    """Raise where something stands at `path` that is no regular file."""
-    try:
-        mode = os.stat(path).st_mode
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise local_error(error, path) from error
-    if not stat.S_ISREG(mode):
-        raise LocalFileError(f"{show(str(path))} is not a regular file", "cat writes to devices and pipes")
-
-
-def may_write(path: Path, overwrite: bool) -> None:
-    """Raise where a file can not be written to `path`, or may not without `overwrite`."""
-    try:
-        is_dir, is_there = path.is_dir(), path.exists()
-    except OSError as error:
-        raise local_error(error, path) from error
-    if is_dir:
-        raise LocalFileError(f"{show(str(path))} is a directory", "name the file")
-    need_regular(path)
-    if is_there and not overwrite:
-        raise AlreadyExists(f"{show(str(path))} exists already", "get -f overwrites it")
-
-
-def local_error(error: OSError, path: Path) -> GogglesError:
-    """What a failed local write means to the user."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return NoSpace(f"the local disk is full: {show(str(path))} was not written")
-    return LocalFileError(f"{show(str(path))} can not be written: {os.strerror(error.errno or errno.EIO)}")
-
-
 def fetch(
     links: Links,
     ticket: ReadTicket,
@@ -127,7 +40,7 @@ def fetch(
     cancel: threading.Event | None,
     complain: Complain,
 ) -> None:
-    """Fill `target` with the bytes of the ticket; raises Stale where the file is not this version any more."""
+    """Fill `target`, which has begun with this version; raises Stale where the file is not this version any more."""
     bad: set[str] = set()
     while True:
         usable = [hop for hop in ticket.hops if hop.name not in bad]
@@ -139,9 +52,10 @@ def fetch(
         sources = download.run(usable)
         if download.sha256 == ticket.hash:
             return
-        for name in sources:
-            complain(ticket, name)
-        bad.update(sources)
+        if not target.kept:  # what was kept may be what is wrong
+            for name in sources:
+                complain(ticket, name)
+            bad.update(sources)
         target.restart(ticket.size)
         advance(-ticket.size)
 
@@ -157,8 +71,9 @@ class _Download:
         self._target = target
         self._advance = advance
         self._cancel = cancel
-        self._digest = hashlib.sha256()
-        self._done = 0
+        self._digest = target.digest(cancel)
+        self._done = target.kept
+        advance(target.kept)
 
     @property
     def sha256(self) -> str:
@@ -168,6 +83,8 @@ class _Download:
         """The names of the storages that bytes came from."""
         used: list[str] = []
         problem: GogglesError = Unavailable(f"no storage that is up holds {self._ticket.path}")
+        if self._done and self._done == self._ticket.size:
+            return used
         for hop in hops:
             before = self._done
             try:

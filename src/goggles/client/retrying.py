@@ -9,6 +9,7 @@ from collections.abc import Callable
 from goggles.client.api import Progress
 from goggles.errors import ChecksumMismatch, GogglesError, Unavailable, UploadLost
 
+READ_PATIENCE = 6.0  # seconds for which a file that no storage has is asked for again: one may be restarting
 RETURNING = 8.0  # seconds in which a storage that was only restarted is back
 
 

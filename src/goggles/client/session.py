@@ -23,13 +23,14 @@ from typing import Any, BinaryIO
 from goggles.client.administering import Administering
 from goggles.client.api import OnProgress, Summary
 from goggles.client.calls import Calls
+from goggles.client.getting import Getting
 from goggles.client.gettree import GetTree
 from goggles.client.listings import need_entries_of
 from goggles.client.puttree import PutTree
 from goggles.client.ranges import RangeReader, Reading
-from goggles.client.receiving import Target, fetch, may_write
-from goggles.client.retrying import ChainFailed, Meter, patience_with, wait
+from goggles.client.retrying import READ_PATIENCE, ChainFailed, Meter, patience_with, wait
 from goggles.client.sending import Sent, Source, send, why_not
+from goggles.client.targets import Target, may_write
 from goggles.contracts.data import Committed, ReadTicket, WriteTicket
 from goggles.contracts.packed import entries_of, unpack
 from goggles.contracts.records import DirInfo, Entry, FileInfo, SiteInfo, StorageInfo
@@ -50,7 +51,6 @@ from goggles.pki.context import Contexts, PkiFiles
 from goggles.wire.dial import Address, Dialer
 from goggles.wire.links import Links
 
-READ_PATIENCE = 6.0  # seconds for which a file that no storage has is asked for again: one may be restarting
 PAGE = 1_000
 WHOLE = 1 << 62
 
@@ -310,7 +310,7 @@ class Session(Administering):
         """Copy a file within the tree (through this host)."""
         with tempfile.TemporaryDirectory(prefix="goggles-") as folder:
             between = Path(folder) / "copy"
-            self.get(source, between, progress=progress, cancel=cancel)
+            self.get(source, between, resume=False, progress=progress, cancel=cancel)
             self.put(between, target, progress=progress, cancel=cancel)
 
     # --- bytes out -------------------------------------------------------------------------
@@ -321,39 +321,23 @@ class Session(Administering):
         local: Path,
         *,
         overwrite: bool = False,
+        resume: bool = True,
         progress: OnProgress | None = None,
         cancel: threading.Event | None = None,
     ) -> FileInfo:
-        """Read `path` to a local file, every byte verified; the file appears when it is whole."""
+        """Read `path` to a local file, every byte verified; the file appears when it is whole.
+
+        `resume`: what comes of a large file before an interruption stays beside it; the next get goes on."""
         local = Path(local)
         may_write(local, overwrite)
         info = self.stat(path)
         if not isinstance(info, FileInfo):
             raise IsADirectory(f"{path} is a directory", "get -r takes whole directories")
-        target = Target(local)
-        try:
-            self._fetch(info, target, Meter(progress, info.path, info.size), cancel)
-            target.finish()
-        except BaseException:
-            target.drop()
-            raise
+        target = Target(local, resume, alone=True)
+        Getting(self._calls, self._links, self.complain).get(
+            info.path, target, Meter(progress, info.path, info.size), cancel
+        )
         return info
-
-    def _fetch(self, info: FileInfo, target: Target, meter: Meter, cancel: threading.Event | None) -> None:
-        deadline, pause = time.monotonic() + min(READ_PATIENCE, self._calls.patience), 0.05
-        while True:
-            meter.restart()
-            try:
-                ticket = ReadTicket.from_wire(self._calls("open_read", info.path))
-                target.restart(ticket.size)
-                meter.total = ticket.size
-                fetch(self._links, ticket, target, meter.advance, cancel, self.complain)
-                return
-            except (Stale, Unavailable) as error:
-                if time.monotonic() > deadline:
-                    raise Unavailable(error.message, error.hint) from error
-            wait(pause, cancel)
-            pause = min(2.0, 2 * pause)
 
     def complain(self, ticket: ReadTicket, storage: str) -> None:
         """Report a storage that sent wrong bytes; it will be made to look."""
@@ -368,11 +352,15 @@ class Session(Administering):
         local: Path,
         *,
         overwrite: bool = False,
+        resume: bool = True,
         progress: OnProgress | None = None,
         cancel: threading.Event | None = None,
     ) -> Summary:
-        """Read a directory with all that is in it to the local directory `local`."""
-        return GetTree(self, self._calls, self._links, progress, cancel).run(parse(path), Path(local), overwrite)
+        """Read a directory with all that is in it to the local directory `local`.
+
+        `resume`: files that are there with the same bytes are left as they are."""
+        tree = GetTree(self, self._calls, self._links, progress, cancel)
+        return tree.run(parse(path), Path(local), overwrite, resume)
 
     def read(self, path: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """The bytes of a file, or of a range of it, in chunks of up to 1 MiB; whole files are verified."""

@@ -33,11 +33,14 @@ BATCH = 128  # files in one request
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One file: where it is here, where there, and how large."""
+    """One file: where it is here, where there, and how large.
+
+    `sha256`: where that file may be there already."""
 
     local: Path
     path: DfsPath
     size: int
+    sha256: str = ""
 
 
 @dataclass(slots=True)
@@ -49,6 +52,8 @@ class Tally:
     total: int = 0
     files: int = 0
     done: int = 0
+    same: int = 0
+    same_bytes: int = 0
     directories: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -66,13 +71,19 @@ class Tally:
             self.files += 1
         self.moved(job.path, count)
 
+    def was_there(self, job: Job) -> None:
+        with self.lock:
+            self.same, self.same_bytes = self.same + 1, self.same_bytes + job.size
+        self.finished(job, job.size)
+
     def fail(self, path: str, error: GogglesError) -> None:
         with self.lock:
             self.failed.append((path, str(error)))
 
     def summary(self) -> Summary:
         seconds = time.monotonic() - self.began
-        return Summary(self.files, self.directories, self.done, self.failed, seconds)
+        moved = self.done - self.same_bytes
+        return Summary(self.files, self.directories, moved, self.failed, seconds, self.same)
 
 
 class TreeTransfer:

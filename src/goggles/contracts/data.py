@@ -13,6 +13,7 @@ MAX_BATCH = 1_000
 MAX_HOPS = 16  # storages further on in one request of the data plane
 MAX_TOGETHER = 256  # small files in one request of the data plane
 SMALL = 64 << 10  # bytes; such files travel together, or at least in one piece
+LARGE = 16 << 20  # bytes; what has come of such files when they are interrupted is kept, to go on with
 Next = tuple[str, str, int, bytes, int]  # a hop on the data plane: name, host, port, grant, after
 
 

@@ -155,9 +155,10 @@ class Base:
             self.complain(GogglesError(f"{path if path.isprintable() else show(path)}: {message}"))
         rate = render.size(int(summary.bytes / max(summary.seconds, 1e-3)))
         text = f"{verb} {render.counted(summary.files, 'file')}, {render.size(summary.bytes)}, {rate}/s"
+        text += f"; {summary.same} of them were there already" if summary.same else ""
         data = {"files": summary.files, "directories": summary.directories, "bytes": summary.bytes}
         failed = [{"path": path, "message": message} for path, message in summary.failed]
-        self.show(options, {**data, "seconds": summary.seconds, "failed": failed}, text)
+        self.show(options, {**data, "same": summary.same, "seconds": summary.seconds, "failed": failed}, text)
         if summary.failed:
             raise Failures(f"{len(summary.failed)} failed")
 

@@ -24,11 +24,13 @@ class Moving(Base):
         flag("-r", help="directories too"),
         flag("-f", help="overwrite local files without asking"),
         flag("-o", help="the local name or directory to write to", value="LOCAL"),
+        flag("--no-resume", help="start over: use nothing that is there already, leave nothing unfinished"),
     )
     def do_get(self, options: Namespace) -> None:
         """Read files from the tree into the local directory: get PATH... [-o LOCAL]
 
-        A last argument that is no path of the tree may be the local target: get /a/b here."""
+        A last argument that is no path of the tree may be the local target: get /a/b here.
+        What an interrupted get of a large file leaves (.NAME.VERSION.partial) the same get goes on with."""
         sources, target = self._sources_and_target(options)
         if len(sources) > 1 and not target.is_dir():
             raise LocalFileError(f"{show(str(target))} is not a directory", "several files need one to go to")
@@ -46,13 +48,16 @@ class Moving(Base):
         if (options.o or "").endswith("/") and not target.is_dir():
             raise LocalFileError(f"{show(str(target))} is not a local directory", "make it first, or leave out the /")
         place = target / (split(source)[1] or "root") if target.is_dir() else target
+        resume = not options.no_resume
         if self.session.isdir(source):
             if not options.r:
                 raise IsADirectory(f"{source} is a directory", "get -r takes directories")
             if place.exists() and not place.is_dir():
                 raise LocalFileError(f"{show(str(place))} is a file", "a directory can not be written over it")
             with self.progress() as bar:
-                summary = self.session.get_tree(source, place, overwrite=options.f, progress=bar, cancel=self.cancel)
+                summary = self.session.get_tree(
+                    source, place, overwrite=options.f, resume=resume, progress=bar, cancel=self.cancel
+                )
             self.summarize(options, summary, "got")
             return
         overwrite = options.f
@@ -62,7 +67,7 @@ class Moving(Base):
                 return
             overwrite = True
         with self.progress() as bar:
-            info = self.session.get(source, place, overwrite=overwrite, progress=bar, cancel=self.cancel)
+            info = self.session.get(source, place, overwrite=overwrite, resume=resume, progress=bar, cancel=self.cancel)
         self.show(options, {**dict(info.to_wire()), "local": str(place)}, "")
 
     @takes(

@@ -1,0 +1,57 @@
+"""One file of the tree to a local file, tried again until it is there.
+
+Law: what stopped a get that may go on later leaves what has come, where the target does; what can not become right by
+going on (wrong bytes, a full disk) leaves nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from goggles.client.calls import Calls
+from goggles.client.receiving import Complain, fetch
+from goggles.client.retrying import READ_PATIENCE, Meter, wait
+from goggles.client.targets import Target
+from goggles.contracts.data import ReadTicket
+from goggles.errors import Cancelled, GogglesError, Stale, Unavailable
+from goggles.wire.links import Links
+
+
+class Getting:
+    """Gets files over the connections of one session."""
+
+    def __init__(self, calls: Calls, links: Links, complain: Complain) -> None:
+        self._calls = calls
+        self._links = links
+        self._complain = complain
+
+    def get(self, path: str, target: Target, meter: Meter, cancel: threading.Event | None) -> None:
+        """Fill `target` with the file at `path`, and give it its name."""
+        try:
+            self._fetch(path, target, meter, cancel)
+            target.finish()
+        except GogglesError as error:
+            if isinstance(error, Cancelled | Unavailable):
+                target.leave()
+            target.drop()
+            raise
+        except BaseException:  # Ctrl-C, or what a report of progress raised
+            target.leave()
+            raise
+
+    def _fetch(self, path: str, target: Target, meter: Meter, cancel: threading.Event | None) -> None:
+        deadline, pause = time.monotonic() + min(READ_PATIENCE, self._calls.patience), 0.05
+        while True:
+            meter.restart()
+            try:
+                ticket = ReadTicket.from_wire(self._calls("open_read", path))
+                target.begin(ticket.version, ticket.size)
+                meter.total = ticket.size
+                fetch(self._links, ticket, target, meter.advance, cancel, self._complain)
+                return
+            except (Stale, Unavailable) as error:
+                if time.monotonic() > deadline:
+                    raise Unavailable(error.message, error.hint) from error
+            wait(pause, cancel)
+            pause = min(2.0, 2 * pause)
