@@ -22,16 +22,10 @@ from goggles.storage.containment import DIRECTORY, Root, explained, kind_of, ope
 from goggles.storage.inventory import digest_of
 from goggles.storage.quarantine import Quarantine
 from goggles.storage.staging import PART, Fsync, check_upload
+from goggles.storage.unsynced import Unsynced
 
 Result = tuple[Value, ...]
 OK: Result = ("ok",)
-
-
-def _keep(fd: int, directories: dict[tuple[int, int], int]) -> None:
-    status = os.fstat(fd)
-    key = (status.st_dev, status.st_ino)
-    if key not in directories:
-        directories[key] = os.dup(fd)
 
 
 class Carrier:
@@ -49,13 +43,13 @@ class Carrier:
     ) -> None:
         self._root = root
         self._fsync = fsync
-        root.made = self._keep_new
         self._staging = staging
         self._quarantine = quarantine
         self._bin_tree = bin_tree
         self._freed = freed
-        self._touched: dict[tuple[int, int], int] = {}  # (device, inode) of a directory: a descriptor of it
-        self._new: dict[tuple[int, int], int] = {}  # the same for those in which directories were made
+        self._touched = Unsynced(fsync)
+        self._new = Unsynced(fsync)  # directories in which others were made
+        root.made = self._new.keep
         self._failed = ""  # the first order of this session that could not be carried out
         self._kinds: dict[str, Callable[..., None]] = {
             "mkdir": self._mkdir,
@@ -97,23 +91,8 @@ class Carrier:
     def settle(self) -> None:
         """fsync every directory that was touched, wherever it stands by now."""
         failpoints.hit("storage.settle.before_fsync")
-        self._sync(self._new)
-        self._sync(self._touched)
-
-    def _sync(self, directories: dict[tuple[int, int], int]) -> None:
-        try:
-            for fd in directories.values():
-                self._fsync(fd)
-        finally:
-            for fd in directories.values():
-                os.close(fd)
-            directories.clear()
-
-    def _touch(self, fd: int) -> None:
-        _keep(fd, self._touched)
-
-    def _keep_new(self, fd: int) -> None:
-        _keep(fd, self._new)
+        self._new.sync()
+        self._touched.sync()
 
     # --- directories -----------------------------------------------------------------------
 
@@ -138,10 +117,10 @@ class Carrier:
         there = self._note_at(name, fd)
         if there and not kind_of(check_upload(there), self._staging):
             os.rename(name, there, src_dir_fd=fd, dst_dir_fd=self._staging)
-            self._touch(self._staging)
+            self._touched.keep(self._staging)
         else:
             self._quarantine_at(name, fd, path)
-        self._touch(fd)
+        self._touched.keep(fd)
 
     def _empty_aside(self, name: str, fd: int, path: DfsPath) -> None:
         """Put aside all files of a directory that stands where a file has to be, and remove it."""
@@ -161,7 +140,7 @@ class Carrier:
     def _place(self, path: DfsPath) -> Iterator[tuple[int, str]]:
         """`Root.parent`, made where it is missing."""
         self._make(split(path)[0])
-        self._sync(self._new)
+        self._new.sync()
         with self._root.parent(path) as found:
             yield found
 
@@ -186,7 +165,7 @@ class Carrier:
             if kind_of(name, fd) == "directory":
                 with contextlib.suppress(OSError):  # not empty: what is in it was not meant
                     os.rmdir(name, dir_fd=fd)
-                self._touch(fd)
+                self._touched.keep(fd)
 
     def _remove_tree(self, text: str, *_: Any) -> None:
         path = parse(text)
@@ -198,7 +177,7 @@ class Carrier:
         with contextlib.suppress(NotFound, NotADirectory), self._root.parent(path) as (fd, name):
             if kind_of(name, fd) == "directory":
                 self._bin_tree(name, fd)
-                self._touch(fd)
+                self._touched.keep(fd)
 
     def _move(self, old: str, new: str) -> None:
         source, target = parse(old), parse(new)
@@ -206,8 +185,8 @@ class Carrier:
             if kind_of(name, fd) == "directory":
                 with self._place(target) as (to, base):
                     self._merge(name, fd, base, to, target)
-                    self._touch(to)
-                self._touch(fd)
+                    self._touched.keep(to)
+                self._touched.keep(fd)
 
     def _merge(self, name: str, fd: int, base: str, to: int, target: DfsPath) -> None:
         """Rename a directory, or move what is in it into one that is there already."""
@@ -251,7 +230,7 @@ class Carrier:
             failpoints.hit("storage.publish.before_rename")
             os.rename(staged, name, src_dir_fd=self._staging, dst_dir_fd=fd)
             failpoints.hit("storage.publish.after_rename")
-            self._touch(fd)
+            self._touched.keep(fd)
 
     def _clear_way(self, name: str, fd: int, path: DfsPath, replaces: str | None) -> None:
         """What stands at the place of a file: what is to be replaced will be, an empty directory goes, all else is
@@ -307,7 +286,7 @@ class Carrier:
             if there == version:  # a second copy of what stands at its place already
                 with self._root.parent(source) as (fd, name):
                     self._quarantine_at(name, fd, source)
-                    self._touch(fd)
+                    self._touched.keep(fd)
             return
         if there is None or (there != version and kind_of(check_upload(version), self._staging)):
             self._from_aside(target, version)
@@ -323,8 +302,8 @@ class Carrier:
             failpoints.hit("storage.move.before_rename")
             os.rename(name, base, src_dir_fd=fd, dst_dir_fd=to)
             failpoints.hit("storage.move.after_rename")
-            self._touch(fd)
-            self._touch(to)
+            self._touched.keep(fd)
+            self._touched.keep(to)
 
     def _from_aside(self, target: DfsPath, version: str) -> None:
         """A file that was put aside when another took its place; nothing where it is not held here at all."""
@@ -334,7 +313,7 @@ class Carrier:
         with self._place(target) as (to, base):
             self._clear_way(base, to, target, "")
             os.rename(aside, base, src_dir_fd=self._staging, dst_dir_fd=to)
-            self._touch(to)
+            self._touched.keep(to)
 
     def _remove(self, text: str, version: str) -> None:
         path = parse(text)
@@ -350,7 +329,7 @@ class Carrier:
             failpoints.hit("storage.remove.before_unlink")
             os.unlink(name, dir_fd=fd)
             failpoints.hit("storage.remove.after_unlink")
-            self._touch(fd)
+            self._touched.keep(fd)
         self._freed(size)
 
     def _quarantine_file(self, text: str, version: str) -> None:
@@ -366,7 +345,7 @@ class Carrier:
             self._need_version(path, there, version)
         with self._root.parent(path) as (fd, name):
             self._quarantine_at(name, fd, path)
-            self._touch(fd)
+            self._touched.keep(fd)
 
     def _quarantine_at(self, name: str, fd: int, path: DfsPath) -> None:
         size = os.stat(name, dir_fd=fd, follow_symlinks=False).st_size
