@@ -181,6 +181,8 @@ class GuardedConnection(Connection):  # type: ignore[misc]
         return Remote(self, id_pack)
 
     def _box_exc(self, typ: type[BaseException], val: BaseException, tb: object) -> Any:
+        if isinstance(val, EOFError):  # whoever asked is gone
+            raise val
         if isinstance(val, AttributeError | LookupError | TypeError | ValueError | RecursionError):
             return faults.dump(PermissionDenied("there is no such method here, or it can not be called so"), "a call")
         return faults.dump(val, "a call")
