@@ -18,6 +18,7 @@ from goggles.cli import parsing
 from goggles.cli.arguments import run
 from goggles.clock import SystemClock
 from goggles.errors import AlreadyExists, CertificateError, SettingsError
+from goggles.log import escape
 from goggles.pki.authority import CA_NAME, PEER_DAYS, Authority
 from goggles.pki.context import PkiFiles
 from goggles.pki.dialling import ask
@@ -147,9 +148,9 @@ def _revoke(options: argparse.Namespace) -> int:
 
 def _show(options: argparse.Namespace) -> int:
     own = load_certificate(_certificate(options, options.name))
-    print(f"names    {', '.join(uris_of(own))}")
-    print(f"hosts    {', '.join(hosts_of(own))}")
-    print(f"issuer   {own.issuer.rfc4514_string()}")
+    print(escape(f"names    {', '.join(uris_of(own))}"))
+    print(escape(f"hosts    {', '.join(hosts_of(own))}"))
+    print(escape(f"issuer   {own.issuer.rfc4514_string()}"))
     print(f"valid    {own.not_valid_before_utc:%Y-%m-%d} to {own.not_valid_after_utc:%Y-%m-%d}")
     print(f"serial   {own.serial_number:X}")
     return 0
@@ -160,7 +161,7 @@ def _check(options: argparse.Namespace) -> int:
         raise SettingsError("what is to be checked?", "give NAME, --cert FILE, or --connect HOST:PORT")
     findings = _live(options) if options.connect else _offline(options)
     for finding in findings:
-        print(f"{'BAD ' if finding.bad else 'note'} {finding}")
+        print(escape(f"{'BAD ' if finding.bad else 'note'} {finding}"))
     bad = any(finding.bad for finding in findings)
     print("a handshake would fail" if bad else "nothing speaks against a handshake")
     return int(bad)

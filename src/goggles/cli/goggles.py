@@ -16,6 +16,7 @@ from goggles.cli import backup, parsing
 from goggles.cli.arguments import run
 from goggles.clock import SystemClock
 from goggles.errors import DatabaseError, SettingsError
+from goggles.log import escape
 from goggles.nameserver import restoretree
 from goggles.storage.vault import Vault
 
@@ -132,7 +133,7 @@ def _fsck(options: argparse.Namespace) -> int:
     _need_stopped(options.database, roots)
     problems = fsck(options.database, roots)
     for problem in problems:
-        print(problem)
+        print(escape(problem))
     print(f"{len(problems)} disagreements" if problems else "database and disks agree")
     return 1 if problems else 0
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from goggles.cli.arguments import fail, read, run
 from goggles.errors import SettingsError, Unavailable
+from goggles.log import escape
 from goggles.pki.context import Contexts, PkiFiles
 from goggles.roles import Role
 from goggles.settings import NameserverSettings, StorageSettings
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         state, detail = _ask(settings, Role(words[0]))
         if state != "well":
             return fail("vg-health", Unavailable(f"{words[0]} is not well: {detail}", "its log says more"))
-        print(f"{words[0]} is well: {detail}")
+        print(escape(f"{words[0]} is well: {detail}"))
         return 0
 
     return run("vg-health", program)

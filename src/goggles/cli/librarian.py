@@ -63,7 +63,8 @@ def _finish(reply: Reply, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(render.as_json(reply.data) + "\n")
     elif reply.shown != "":
-        render.console().print(reply.shown)
+        shown = reply.shown
+        render.console().print(render.lines(shown) if isinstance(shown, str) else shown)
     if reply.why and not as_json:
         sys.stderr.write(f"{PROGRAM}: {log.escape(reply.why)}\n")
     sys.stdout.flush()

@@ -119,12 +119,12 @@ class Base:
         if self.always_json or options.json:
             sys.stdout.write(render.as_json(data) + "\n")
         elif text != "":
-            self.out.print(text)
+            self.out.print(render.lines(text) if isinstance(text, str) else text)
 
     def note(self, text: str) -> None:
         """Something said beside the answer."""
         if not (self.always_json or self.line_json):
-            self.out.print(text)
+            self.out.print(render.lines(text))
 
     def complain(self, error: GogglesError) -> None:
         """One error, on standard error."""

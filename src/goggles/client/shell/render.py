@@ -45,7 +45,28 @@ def when(seconds: float) -> str:
 
 
 def as_json(data: Any) -> str:
-    return json.dumps(data, ensure_ascii=False, default=str)
+    text = json.dumps(data, ensure_ascii=False, default=str)
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+
+
+def lines(text: str) -> str:
+    """Several lines, each made safe."""
+    return "\n".join(map(safe, text.split("\n")))
+
+
+class SafeTable(Table):
+    """A table whose cells can do nothing to a terminal, whoever filled them."""
+
+    def add_row(self, *cells: Any, **more: Any) -> None:
+        super().add_row(*map(_cell, cells), **more)
+
+
+def _cell(cell: Any) -> Any:
+    if isinstance(cell, Text):
+        return cell if cell.plain.isprintable() else Text(safe(cell.plain))
+    return safe(cell) if isinstance(cell, str) else cell
 
 
 def console(stderr: bool = False) -> Console:
@@ -59,7 +80,7 @@ def console(stderr: bool = False) -> Console:
 
 def table(headings: Sequence[tuple[str, str]]) -> Table:
     """An empty table; each heading with `left`, `right` or `path` (gives way first)."""
-    made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    made = SafeTable(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for text, how in headings:
         if how == "right":
             made.add_column(text, justify="right", no_wrap=True)
