@@ -344,7 +344,7 @@ def _load(cls: type[Settings], file: Path) -> dict[str, object]:
         content = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
         raise SettingsError(f"the settings file {file} can not be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         kind = "JSON" if file.suffix == ".json" else "TOML"
         raise SettingsError(f"the settings file {file} is not {kind}: {error}") from error
     if not isinstance(content, dict):

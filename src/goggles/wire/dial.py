@@ -167,12 +167,16 @@ class Dialer:
         plain = _connect_plain(address, timeout)
         try:
             sock = self._secure(plain, address, alpn, hostname or address.host)
-            identity = self.contexts.identify(sock, frozenset(Role) if abroad else frozenset())
-        except CertificateError:
-            plain.close()
-            raise
         except (OSError, ValueError) as error:
             plain.close()
+            raise _explain(error, address, abroad) from error
+        try:
+            identity = self.contexts.identify(sock, frozenset(Role) if abroad else frozenset())
+        except CertificateError:
+            sock.close()
+            raise
+        except (OSError, ValueError) as error:
+            sock.close()
             raise _explain(error, address, abroad) from error
         if identity.role is not role or (name and identity.name != name):
             sock.close()
