@@ -43,9 +43,10 @@ compose-test: venv  ## the tests of the containers, with an engine of their own 
 test: check  ## everything: the checks, then all tests; JOBS=4 runs four at a time
 	$(PY) -m pytest $(if $(JOBS),-n $(JOBS) --dist loadfile --no-loadscope-reorder)
 
-check: venv  ## form, lint, types, layers
+check: venv  ## form, lint, types, layers, known flaws
 	$(PY) -m ruff format --check . && $(PY) -m ruff check .
 	$(PY) -m mypy && venv/bin/lint-imports --no-cache --no-logo
+	$(PY) -m bandit --quiet --recursive --configfile pyproject.toml src && $(PY) delivery/audit.py
 
 chaos: venv  ## faults of all kinds on a site at work; MINUTES=10 SEED=1 KEEP=yes FAULTS=kill,cut
 	$(PY) -m tests.chaos.campaign --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(if $(KEEP),--keep) --faults "$(FAULTS)"

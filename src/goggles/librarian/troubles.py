@@ -233,7 +233,7 @@ class Troubles:
             self._webhook, body, {"Content-Type": "application/json"}, method="POST"
         )
         try:
-            with urllib.request.urlopen(request, timeout=POST) as answer:  # noqa: S310 - as above
+            with urllib.request.urlopen(request, timeout=POST) as answer:  # noqa: S310 - as above # nosec B310
                 answer.read(1)
         except Exception as error:  # noqa: BLE001 - whatever the other side does, it is no trouble of this site
             log.warning("the webhook at %s could not be told of an error: %s", urlsplit(self._webhook).hostname, error)

@@ -111,7 +111,7 @@ def _last_number(connection: Connection, table: Table) -> int:
         sequence = connection.execute(text("SELECT pg_get_serial_sequence(:name, :id)"), column).scalar()
         if sequence is None:
             return there
-        used = connection.execute(text(f"SELECT last_value FROM {sequence}"))  # noqa: S608 - named by PostgreSQL
+        used = connection.execute(text(f"SELECT last_value FROM {sequence}"))  # noqa: S608 - PostgreSQL's own # nosec B608
     return max(there, int(used.scalar() or 0))
 
 
