@@ -36,7 +36,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         assert made.nameserver is not None
         assert made.nameserver.running
         assert all(process.running for process in made.storages.values())
-        made.wait_settled(20)
+        made.wait_settled(60)
     assert fsck(made.database, {name: made.root(name) for name in made.names}) == []
     assert [line for name in ("nameserver", *made.names) for line in errors(made, name)] == []
 
