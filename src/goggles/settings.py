@@ -171,6 +171,9 @@ class NameserverSettings(_Globus, _Server):
     heartbeat: float = _setting("seconds between heartbeats of a storage", seconds(0.05), 2.0)
     grace: float = _setting("seconds before the copies on a lost storage count as lost", seconds(), 30.0)
     lease: float = _setting("seconds without a sign of life before an upload is given up", seconds(0.1), 60.0)
+    resumable: float = _setting(
+        "seconds for which a large upload is kept after its lease, to be gone on with", seconds(), 3600.0
+    )
     repair_streams: int = _setting("copies that are made on one storage at the same time", count(1, 64), 4)
     repair_rate: int = _setting(
         "bytes a second that one storage fetches copies with, all together (at least 256K); 0: no limit", RATE, 0

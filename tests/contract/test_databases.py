@@ -8,6 +8,7 @@ import secrets
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -15,7 +16,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
-from sqlalchemy import Connection, event, insert, inspect, select, text, update
+from sqlalchemy import Column, Connection, MetaData, event, func, insert, inspect, select, text, update
 from tests.contract.conftest import KINDS, Maker
 from tests.contract.steps import DIGEST, changing, looking, p, put
 from tests.contract.tree_machine import TreeMachine
@@ -646,20 +647,62 @@ def test_a_database_that_is_not_there_is_named(server: str) -> None:
     assert "createdb" in caught.value.hint
 
 
-def test_a_database_of_the_first_schema_is_brought_up_to_date_with_all_that_is_in_it(
-    empty: str, monkeypatch: pytest.MonkeyPatch
+def revisions() -> list[str]:
+    """All revisions before the present one, the first first."""
+    folder = Path(opening.__file__).parent / "migrations" / "versions"
+    return sorted(path.name[1:5] for path in folder.glob("r0*.py"))[:-1]
+
+
+@pytest.mark.parametrize("revision", revisions())
+def test_a_database_of_each_earlier_schema_is_brought_up_to_date_with_all_that_is_in_it(
+    empty: str, monkeypatch: pytest.MonkeyPatch, revision: str
 ) -> None:
     database = Database.open(empty)
-    with monkeypatch.context() as past:
-        past.setattr("goggles.meta.database.HEAD", "0001")
-        database.prepare("home", 7.0)
-    assert database.revision() == "0001"
-    with changing(database) as tree:
-        tree.mkdir(p("/a"))
-        put(tree, "/a/kept")
+    for step in sorted({"0001", revision}):
+        with monkeypatch.context() as past:
+            past.setattr("goggles.meta.database.HEAD", step)
+            database.prepare("home", 7.0)
+        if step == "0001":
+            with changing(database) as tree:
+                tree.mkdir(p("/a"))
+                put(tree, "/a/kept")
+    assert database.revision() == revision
+    fill(database)
+    before = everything(database)
+    assert all(before.values()), "a row in each table"
     database.prepare("home", 8.0)
-    with database.read() as connection:
-        assert connection.execute(select(peering.peers)).all() == []
+    after = everything(database)
+    for name, rows in before.items():
+        assert [{key: row[key] for key in rows[0]} for row in after[name]] == rows or name == "alembic_version"
     with looking(database) as tree:
         assert tree.need_file(p("/a/kept")).sha256 == DIGEST
     database.close()
+
+
+def fill(database: Database) -> None:
+    """A row in each table that has none."""
+    with database.write() as connection:
+        found = MetaData()
+        found.reflect(connection)
+        for table in found.sorted_tables:
+            if connection.execute(select(table)).first() is None:
+                connection.execute(table.insert().values({one.name: made_up(connection, one) for one in table.columns}))
+
+
+def made_up(connection: Connection, column: Column[Any]) -> object:
+    """Something that this column can hold."""
+    for key in column.foreign_keys:
+        return connection.execute(select(func.min(key.column))).scalar()
+    kind = column.type.python_type
+    return {str: "x", bytes: b"x", bool: True}.get(kind, kind(1) if kind in (int, float) else None)
+
+
+def everything(database: Database) -> dict[str, list[dict[str, Any]]]:
+    """All rows of all tables."""
+    with database.read() as connection:
+        found = MetaData()
+        found.reflect(connection)
+        return {
+            name: [dict(row) for row in connection.execute(select(table).order_by(*table.columns)).mappings()]
+            for name, table in found.tables.items()
+        }

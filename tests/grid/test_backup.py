@@ -232,6 +232,62 @@ def test_a_dump_can_go_into_the_tree(cluster: Factory, tmp_path: Path) -> None:
     assert Path(local).read_bytes() == content(fs, there)
 
 
+def test_older_dumps_go_from_folder_and_tree_alike(
+    cluster: Factory, database: Callable[[], str], tmp_path: Path
+) -> None:
+    site = cluster("alice", "bob", database=database())
+    fs = site.connect()
+    kind = "sqlite" if "://" not in site.database else "pgdump"
+    others = ["other-20200101T000000Z.sqlite", "goggles-20200101T000000Z.txt", "goggles-1.sqlite", "notes"]
+    older = [f"goggles-2020010{day}T000000Z.{kind}" for day in range(1, 6)]
+    (tmp_path / "to").mkdir()
+    fs.mkdir("/backups")
+    for name in others + older:
+        (tmp_path / "to" / name).write_bytes(b"x")
+        fs.write(f"/backups/{name}", b"x")
+    flags = ["--to", "to", "--upload", "/backups", "--ns_port", site.port]
+    flags += site.certificates.flags("client", Role.CLIENT)
+    done = goggles("backup", "--database", site.database, "--keep", 3, *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    left = sorted([*others, *older[-2:], Path(done.stdout.split()[0]).name])
+    assert sorted(os.listdir(tmp_path / "to")) == left
+    assert sorted(fs.listdir("/backups")) == left
+    failed = goggles("backup", "--database", "nothing.db", "--keep", 1, *flags, cwd=tmp_path)
+    assert failed.returncode != 0
+    assert sorted(os.listdir(tmp_path / "to")) == left, "nothing goes where nothing came"
+    assert "at least 1" in goggles("backup", "--database", "x", "--keep", 0, cwd=tmp_path).stderr.splitlines()[-1]
+
+
+def test_a_site_is_made_from_a_dump_in_a_storages_folder(
+    cluster: Factory, database: Callable[[], str], tmp_path: Path
+) -> None:
+    """Nothing is left but the storages' disks and the keys: no nameserver, no database, no other dump."""
+    site = cluster("alice", "bob", database=database())
+    fs = site.connect()
+    for path, data in {"/one": b"1", "/two": b"2"}.items():
+        fs.write(path, data)
+    flags = ["--upload", "/backups", "--ns_port", site.port, *site.certificates.flags("client", Role.CLIENT)]
+    done = goggles("backup", "--database", site.database, "--keep", 14, *flags, cwd=tmp_path)
+    name = Path(done.stdout.strip()).name
+    fs.write("/three", b"3")
+    site.wait_settled(20)
+    halt(site)
+    for dump in (site.root("alice") / "backups").iterdir():
+        assert dump.name == name
+        site.database = database()
+        restore(dump, site.database)
+    site.start_nameserver()
+    for storage in site.names:
+        site.start_storage(storage)
+    wait_until("all held", lambda: set(site.states().values()) == {"held"}, 30)
+    for storage in site.names:
+        fs.restoretree(storage)
+    site.wait_active(site.names, 30)
+    found = everything(fs)
+    assert {path: found[path] for path in ("/one", "/two", "/three")} == {"/one": b"1", "/two": b"2", "/three": b"3"}
+    assert f"/backups/{name}" in found, "the dump itself, which no dump knows"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -132,6 +132,36 @@ def test_each_program_takes_a_new_key_and_certificate_while_all_work(cluster: Fa
             assert all_active(site)
 
 
+def test_certificates_are_revoked_while_others_work(cluster: Factory) -> None:
+    """First a user's, then a storage's: both are out, and nobody else notices."""
+    site = cluster("alice", "bob", "carol", tidily=False)
+    home = site.certificates.folder
+    authority = Authority.load(home / "rootCA.key", home / "rootCA.crt")
+    fs = site.connect("ann", Role.CLIENT)
+    victor, key = site.certificates.files("victor", Role.CLIENT)
+    files = {"ca_cert": site.certificates.ca, "certfile": victor, "keyfile": key}
+    his = connect("localhost", site.port, timeout=1, **files)
+    with at_work(fs) as done:
+        his.ls("/")
+        authority.revoke(load_certificate(victor))
+        wait_until("victor is cut off", lambda: refused(his), 15)
+        more_work(done)
+        authority.revoke(load_certificate(home / "carol" / "carol.crt"))
+        wait_until("carol is out", lambda: site.states().get("carol") in ("grace", "down"), 20)
+        more_work(done)
+        assert (site.states()["alice"], site.states()["bob"]) == ("active", "active")
+    his.close()
+    assert all(b"".join(fs.read(path)) for path in done[-5:])
+
+
+def refused(fs: Session) -> bool:
+    try:
+        fs.ls("/")
+    except GogglesError:
+        return True
+    return False
+
+
 def test_a_certificate_that_ran_out_is_renewed_and_the_site_heals_without_a_restart(cluster: Factory) -> None:
     site = cluster("alice", "bob")
     home = site.certificates.folder

@@ -185,11 +185,11 @@ def test_ctrl_c_at_the_prompt_clears_the_line(cluster: Cluster, home: Path) -> N
     shell.leave()
 
 
-def test_ctrl_c_in_a_put_leaves_nothing_behind_and_the_shell_alive(cluster: Cluster, home: Path) -> None:
+def test_ctrl_c_in_a_put_without_resume_leaves_nothing_behind_and_the_shell_alive(cluster: Cluster, home: Path) -> None:
     with open(home / "large", "wb") as file:
         file.truncate(2048 * MIB)
     shell = Terminal(cluster, home)
-    shell.type("put large /large")
+    shell.type("put --no-resume large /large")
     shell.keys(ENTER)
     shell.sees(r"B/s")
     shell.keys(CTRL_C)

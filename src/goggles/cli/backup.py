@@ -6,7 +6,7 @@ import argparse
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from goggles.clock import SystemClock
 from goggles.errors import SettingsError
 from goggles.settings import ClientSettings, options, resolve
 
+MOMENT = r"-[0-9]{8}T[0-9]{6}Z\.(sqlite|pgdump)"  # how the name of a dump ends
 CONNECTION = ("ns_hostname", "ns_port", "ca_cert", "certfile", "keyfile", "timeout")
 
 
@@ -31,6 +32,9 @@ def add(tools: Any) -> None:
     made.add_argument("--to", type=Path, metavar="FOLDER", help="folder for the dump (default: the current one)")
     made.add_argument(
         "--upload", metavar="PATH", help="directory of the tree to put the dump into; without --to only there"
+    )
+    made.add_argument(
+        "--keep", type=_number, metavar="NUMBER", help="then remove older dumps of this site there, but for so many"
     )
     group = made.add_argument_group("where the nameserver is, for --upload (as for vg)")
     for option in options(ClientSettings):
@@ -48,9 +52,24 @@ def backup(given: argparse.Namespace) -> int:
         made = dump_into(given.database, folder)
         if not given.upload or given.to:
             print(made)
+            for name in surplus(made.name, os.listdir(folder), given.keep):
+                (folder / name).unlink()
         if settings is not None:
-            print(_upload(settings, made, given.upload))
+            print(_upload(settings, made, given.upload, given.keep))
     return 0
+
+
+def surplus(newest: str, names: Iterable[str], keep: int | None) -> list[str]:
+    """Which of these names are dumps of the same site as `newest` that are too old to be kept; None keeps all."""
+    site = re.sub(MOMENT + r"\Z", "", newest)
+    dumps = sorted(name for name in names if re.fullmatch(re.escape(site) + MOMENT, name))
+    return [] if keep is None else dumps[:-keep]
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of dumps: at least 1 is kept")
+    return int(text)
 
 
 def dump_into(database: str, folder: Path) -> Path:
@@ -87,7 +106,7 @@ def _name(site: str) -> str:
     return f"{re.sub(r'[^A-Za-z0-9._-]', '_', site).lstrip('.-')[:100] or 'site'}-{now:%Y%m%dT%H%M%SZ}"
 
 
-def _upload(settings: ClientSettings, dump: Path, directory: str) -> str:
+def _upload(settings: ClientSettings, dump: Path, directory: str, keep: int | None) -> str:
     from goggles.cli.client import open_session
     from goggles.paths import join, parse
 
@@ -96,4 +115,6 @@ def _upload(settings: ClientSettings, dump: Path, directory: str) -> str:
     with open_session(settings) as session:
         session.mkdir(above, parents=True, exist_ok=True)
         session.put(dump, path, overwrite=False)
+        for name in surplus(dump.name, session.listdir(above), keep):
+            session.rm(join(above, name))
     return path

@@ -11,11 +11,25 @@ import time
 
 from goggles.client.calls import Calls
 from goggles.client.receiving import Complain, fetch
-from goggles.client.retrying import READ_PATIENCE, Meter, wait
+from goggles.client.retrying import Meter, reading_patience, wait
 from goggles.client.targets import Target
 from goggles.contracts.data import ReadTicket
 from goggles.errors import Cancelled, GogglesError, Stale, Unavailable
+from goggles.paths import DfsPath
 from goggles.wire.links import Links
+
+
+def open_read(calls: Calls, path: DfsPath) -> ReadTicket:
+    """Where a file can be read; storages that hold it and are coming back are waited for."""
+    began, pause = time.monotonic(), 0.05
+    while True:
+        try:
+            return ReadTicket.from_wire(calls("open_read", path))
+        except Unavailable as error:
+            if time.monotonic() - began > reading_patience(error, calls.patience):
+                raise
+        wait(pause, None)
+        pause = min(2.0, 2 * pause)
 
 
 class Getting:
@@ -41,7 +55,7 @@ class Getting:
             raise
 
     def _fetch(self, path: str, target: Target, meter: Meter, cancel: threading.Event | None) -> None:
-        deadline, pause = time.monotonic() + min(READ_PATIENCE, self._calls.patience), 0.05
+        began, pause = time.monotonic(), 0.05
         while True:
             meter.restart()
             try:
@@ -51,7 +65,7 @@ class Getting:
                 fetch(self._links, ticket, target, meter.advance, cancel, self._complain)
                 return
             except (Stale, Unavailable) as error:
-                if time.monotonic() > deadline:
+                if time.monotonic() - began > reading_patience(error, self._calls.patience):
                     raise Unavailable(error.message, error.hint) from error
             wait(pause, cancel)
             pause = min(2.0, 2 * pause)

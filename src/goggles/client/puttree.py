@@ -15,7 +15,7 @@ from goggles.client.api import Summary
 from goggles.client.sending import Source
 from goggles.client.trees import Job, TreeTransfer, is_error
 from goggles.contracts.data import WriteTicket
-from goggles.errors import GogglesError, LocalFileError
+from goggles.errors import GogglesError, LocalFileError, Unavailable
 from goggles.paths import DfsPath, join, plain, show
 from goggles.wire import faults, together
 from goggles.wire.dial import Address
@@ -34,7 +34,10 @@ class Loaded:
 class PutTree(TreeTransfer):
     """A local directory into the tree."""
 
-    def run(self, local: Path, path: DfsPath) -> Summary:
+    _resume = False
+
+    def run(self, local: Path, path: DfsPath, resume: bool = True) -> Summary:
+        self._resume = resume
         if not local.is_dir():
             raise LocalFileError(f"{show(str(local))} is not a directory", "put takes single files")
         directories, jobs = self._survey(local, path)
@@ -87,7 +90,7 @@ class PutTree(TreeTransfer):
         return Job(local, place, status.st_size)
 
     def _large(self, job: Job) -> None:
-        self.session.put(job.local, job.path, progress=self.advance(job), cancel=self.cancel)
+        self.session.put(job.local, job.path, resume=self._resume, progress=self.advance(job), cancel=self.cancel)
         self.tally.finished(job, 0)
 
     def _small(self, batch: list[Job]) -> None:
@@ -114,7 +117,11 @@ class PutTree(TreeTransfer):
         by_first: dict[tuple[str, Address], list[Loaded]] = defaultdict(list)
         for (job, data), answer in zip(loaded, answers, strict=True):
             if is_error(answer):
-                self.tally.fail(job.path, faults.from_tuple(*answer))
+                error = faults.from_tuple(*answer)
+                if isinstance(error, Unavailable):
+                    again.append(job)
+                else:
+                    self.tally.fail(job.path, error)
                 continue
             ticket = WriteTicket.from_wire(answer)
             first = ticket.chain[0]

@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable
 
 from goggles.client.api import Progress
+from goggles.contracts.data import COMING_BACK
 from goggles.errors import ChecksumMismatch, GogglesError, Unavailable, UploadLost
 
 READ_PATIENCE = 6.0  # seconds for which a file that no storage has is asked for again: one may be restarting
 RETURNING = 8.0  # seconds in which a storage that was only restarted is back
+READ_PATIENCE = 6.0  # seconds for which a file that no storage has is asked for again
 
 
 class ChainFailed(Exception):
@@ -28,8 +30,17 @@ def patience_with(error: Exception, patience: float) -> float:
     if isinstance(error, ChainFailed | UploadLost | ChecksumMismatch):
         return patience
     if isinstance(error, Unavailable):
-        return patience if "no storage that holds" in error.message else min(RETURNING, patience)
+        return patience if _will_be_well(error) else min(RETURNING, patience)
     return 0.0
+
+
+def reading_patience(error: GogglesError, patience: float) -> float:
+    """The same for a file that can not be read just now."""
+    return patience if _will_be_well(error) else min(READ_PATIENCE, patience)
+
+
+def _will_be_well(error: GogglesError) -> bool:
+    return COMING_BACK in error.message or "no storage that holds" in error.message
 
 
 def wait(seconds: float, cancel: threading.Event | None) -> None:

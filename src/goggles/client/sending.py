@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import socket
 import stat
 import threading
 from collections.abc import Callable
@@ -17,14 +18,15 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
-from goggles.contracts.data import SMALL, Stored, WriteTicket
-from goggles.errors import Cancelled, GogglesError, LocalFileError, SourceChanged, Unavailable
+from goggles.contracts.data import LARGE, SMALL, STEP, Stored, WriteTicket, reading
+from goggles.errors import Cancelled, ChecksumMismatch, GogglesError, LocalFileError, SourceChanged, Unavailable
 from goggles.paths import show
 from goggles.wire import together
 from goggles.wire.data import CHUNK, Buffer, DataLink, Kind
 from goggles.wire.dial import Address
 from goggles.wire.fanout import Fanout
 from goggles.wire.links import Links
+from goggles.wire.server import STALL
 
 Advance = Callable[[int], None]  # bytes that went on their way
 
@@ -50,6 +52,7 @@ class Source:
         self._file = _open(path, self.name)
         self._before = os.fstat(self._file.fileno())
         self.size = self._before.st_size
+        self._path = path
 
     def __enter__(self) -> Source:
         return self
@@ -57,8 +60,25 @@ class Source:
     def __exit__(self, *exc: object) -> None:
         self._file.close()
 
+    @property
+    def mark(self) -> str:
+        """By what this source is known again: its host, path, size and time of change, as a sha256."""
+        what = (socket.gethostname(), os.path.realpath(self._path), self.size, self._before.st_mtime_ns)
+        return hashlib.sha256(repr(what).encode("utf-8", "surrogateescape")).hexdigest()
+
     def rewind(self) -> None:
         self._file.seek(0)
+
+    def digest(self, size: int, cancel: threading.Event | None) -> hashlib._Hash:
+        """The sha256 so far of the next `size` bytes, which are read for it."""
+        digest, buffer, left = hashlib.sha256(), Buffer(), size
+        while left > 0 and self.read_into(buffer):
+            if cancel is not None and cancel.is_set():
+                raise Cancelled("put was cancelled")
+            digest.update(buffer.data[:left])
+            left -= buffer.used
+        self._file.seek(size)
+        return digest
 
     def read_into(self, buffer: Buffer) -> int:
         try:
@@ -118,6 +138,33 @@ def send(links: Links, ticket: WriteTicket, source: Source, advance: Advance, ca
         return _Stream(link, source, advance, cancel).run()
 
 
+def staged(links: Links, ticket: WriteTicket) -> int:
+    """How many bytes all storages of the chain have of an upload that was interrupted: a multiple of STEP.
+
+    Conflict where somebody is at work on it."""
+    first = ticket.chain[0]
+    with links.to(first.name, Address(first.host, first.port)) as link:
+        link.send_value(Kind.REQUEST, ("staged", first.grant, first.after, ticket.route[1:]))
+        there = int(link.answer()[0])
+    return min(there, ticket.size) // STEP * STEP
+
+
+def go_on(
+    links: Links, ticket: WriteTicket, source: Source, advance: Advance, cancel: threading.Event | None, offset: int
+) -> Sent:
+    """Send what comes behind the first `offset` bytes; ChecksumMismatch where the storage has others than these."""
+    first, digest = ticket.chain[0], source.digest(offset, cancel)
+    with links.to(first.name, Address(first.host, first.port)) as link:
+        link.send_value(Kind.REQUEST, ("resume", first.grant, first.after, ticket.route[1:], offset))
+        link.set_timeout(len(ticket.chain) * reading(offset))
+        if link.answer()[0] != digest.hexdigest():
+            link.broken = True
+            raise ChecksumMismatch(f"what storage {first.name} has of {source.name} is something else", "put again")
+        link.set_timeout(STALL)
+        advance(offset)
+        return _Stream(link, source, advance, cancel, offset, digest).run()
+
+
 def _send_whole(link: DataLink, ticket: WriteTicket, source: Source, advance: Advance) -> Sent:
     data = source.read_all()
     sha256 = hashlib.sha256(data).hexdigest()
@@ -129,20 +176,29 @@ def _send_whole(link: DataLink, ticket: WriteTicket, source: Source, advance: Ad
 class _Stream:
     """One file on its way."""
 
-    def __init__(self, link: DataLink, source: Source, advance: Advance, cancel: threading.Event | None) -> None:
+    def __init__(
+        self,
+        link: DataLink,
+        source: Source,
+        advance: Advance,
+        cancel: threading.Event | None,
+        offset: int = 0,
+        digest: hashlib._Hash | None = None,
+    ) -> None:
         self._link = link
         self._source = source
         self._advance = advance
         self._cancel = cancel
-        self._digest = hashlib.sha256()
-        self._size = 0
+        self._digest = digest or hashlib.sha256()
+        self._size = offset
 
     def run(self) -> Sent:
         try:
             self._pump()
             self._source.check(self._size)
-        except GogglesError:
-            self._give_up()
+        except GogglesError as error:
+            if self._source.size < LARGE or not isinstance(error, Cancelled):  # else it may go on later
+                self._give_up()
             raise
         sha256 = self._digest.hexdigest()
         self._link.send_value(Kind.END, (self._size, sha256))

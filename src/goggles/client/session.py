@@ -15,7 +15,6 @@ import io
 import secrets
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,28 +22,24 @@ from typing import Any, BinaryIO
 from goggles.client.administering import Administering
 from goggles.client.api import OnProgress, Summary
 from goggles.client.calls import Calls
-from goggles.client.getting import Getting
+from goggles.client.getting import Getting, open_read
 from goggles.client.gettree import GetTree
 from goggles.client.listings import need_entries_of
+from goggles.client.putting import Putting
 from goggles.client.puttree import PutTree
 from goggles.client.ranges import RangeReader, Reading
-from goggles.client.retrying import READ_PATIENCE, ChainFailed, Meter, patience_with, wait
-from goggles.client.sending import Sent, Source, send, why_not
+from goggles.client.retrying import READ_PATIENCE, Meter
+from goggles.client.sending import Source
 from goggles.client.targets import Target, may_write
-from goggles.contracts.data import Committed, ReadTicket, WriteTicket
+from goggles.contracts.data import Committed, ReadTicket
 from goggles.contracts.packed import entries_of, unpack
 from goggles.contracts.records import DirInfo, Entry, FileInfo, SiteInfo, StorageInfo
 from goggles.errors import (
     AlreadyExists,
     BadRequest,
-    ChecksumMismatch,
     GogglesError,
     IsADirectory,
-    NoSpace,
     NotFound,
-    Stale,
-    Unavailable,
-    UploadLost,
 )
 from goggles.paths import DfsPath, join, parse
 from goggles.pki.context import Contexts, PkiFiles
@@ -227,68 +222,31 @@ class Session(Administering):
         path: str,
         *,
         overwrite: bool = True,
+        resume: bool = True,
         progress: OnProgress | None = None,
         cancel: threading.Event | None = None,
     ) -> Committed:
-        """Write a local file to `path`; returns when its copies are durable and visible."""
+        """Write a local file to `path`; returns when its copies are durable and visible.
+
+        `resume`: what has come of a large file before an interruption is kept; the next put of it goes on."""
         wanted = parse(path)
         if not overwrite and self.exists(wanted):
             raise AlreadyExists(f"{wanted} exists already")
         with Source(Path(local)) as source:
             meter = Meter(progress, wanted, source.size)
-            return self._put(source, wanted, meter, cancel)
-
-    def _put(self, source: Source, path: DfsPath, meter: Meter, cancel: threading.Event | None) -> Committed:
-        avoid: list[str] = []
-        began, pause = time.monotonic(), 0.1
-        while True:
-            source.rewind()
-            meter.restart()
-            try:
-                return self._put_once(source, path, avoid, meter, cancel)
-            except (NoSpace, Unavailable, UploadLost, ChecksumMismatch, ChainFailed) as error:
-                avoid += error.failed if isinstance(error, ChainFailed) else []
-                if time.monotonic() - began > patience_with(error, self._calls.patience):
-                    raise (error.reason if isinstance(error, ChainFailed) else error) from None
-            wait(pause, cancel)
-            pause = min(2.0, 2 * pause)
-
-    def _put_once(
-        self, source: Source, path: DfsPath, avoid: list[str], meter: Meter, cancel: threading.Event | None
-    ) -> Committed:
-        ticket = WriteTicket.from_wire(self._calls("open_write", path, source.size, 0, tuple(avoid)))
-        try:
-            sent = self._send(ticket, source, meter, cancel)
-            return Committed.from_wire(self._calls("commit", ticket.upload, sent.size, sent.sha256))
-        except BaseException:
-            self._abandon(ticket.upload)
-            raise
-
-    def _send(self, ticket: WriteTicket, source: Source, meter: Meter, cancel: threading.Event | None) -> Sent:
-        try:
-            sent = send(self._links, ticket, source, meter.advance, cancel)
-        except (Unavailable, NoSpace, Stale) as error:
-            raise ChainFailed(error, [ticket.chain[0].name]) from error
-        if not sent.good:
-            raise ChainFailed(why_not(sent), [one.name for one in sent.stored])
-        return sent
-
-    def _abandon(self, upload: str) -> None:
-        try:
-            self._calls("abandon", upload)
-        except GogglesError:
-            return  # its lease will end it
+            return Putting(self._calls, self._links, source, wanted, meter, cancel, resume).put()
 
     def put_tree(
         self,
         local: Path,
         path: str,
         *,
+        resume: bool = True,
         progress: OnProgress | None = None,
         cancel: threading.Event | None = None,
     ) -> Summary:
-        """Write a local directory with all that is in it to the directory `path`."""
-        return PutTree(self, self._calls, self._links, progress, cancel).run(Path(local), parse(path))
+        """Write a local directory with all that is in it to the directory `path`.  `resume`: as with `put`."""
+        return PutTree(self, self._calls, self._links, progress, cancel).run(Path(local), parse(path), resume)
 
     def write(self, path: str, data: bytes) -> Committed:
         """Write `data` to `path`."""
@@ -311,7 +269,7 @@ class Session(Administering):
         with tempfile.TemporaryDirectory(prefix="goggles-") as folder:
             between = Path(folder) / "copy"
             self.get(source, between, resume=False, progress=progress, cancel=cancel)
-            self.put(between, target, progress=progress, cancel=cancel)
+            self.put(between, target, resume=False, progress=progress, cancel=cancel)
 
     # --- bytes out -------------------------------------------------------------------------
 
@@ -374,7 +332,7 @@ class Session(Administering):
 
     def _reading(self, path: str) -> Reading:
         def ask() -> ReadTicket:
-            return ReadTicket.from_wire(self._calls("open_read", parse(path)))
+            return open_read(self._calls, parse(path))
 
         return Reading(self._links, ask, self.complain, min(READ_PATIENCE, self._calls.patience))
 

@@ -21,11 +21,10 @@ from typing import BinaryIO
 
 from goggles import failpoints
 from goggles.bulk import BulkWriter
-from goggles.contracts.data import LARGE
+from goggles.contracts.data import LARGE, STEP
 from goggles.errors import AlreadyExists, Cancelled, GogglesError, LocalFileError, NoSpace
 from goggles.paths import show
 
-STEP = 1 << 20  # bytes; a get goes on at a multiple of it
 LONGEST = 255  # bytes in the name of a file
 PARTIAL = re.compile(r"\.(.*)\.[0-9a-f]{32}\.partial\Z", re.DOTALL)
 

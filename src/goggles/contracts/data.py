@@ -9,12 +9,21 @@ from goggles.contracts.records import Record
 
 DEFAULT_COPIES = 2
 MAX_COPIES = 16
+COMING_BACK = "coming back"  # stands in an Unavailable where waiting a little may help
 MAX_BATCH = 1_000
+MAX_SIZE = 1 << 60  # bytes of a file
 MAX_HOPS = 16  # storages further on in one request of the data plane
 MAX_TOGETHER = 256  # small files in one request of the data plane
 SMALL = 64 << 10  # bytes; such files travel together, or at least in one piece
 LARGE = 16 << 20  # bytes; what has come of such files when they are interrupted is kept, to go on with
+STEP = 1 << 20  # bytes; who goes on does so at a multiple of it
+SLOWEST = 20e6  # bytes in a second that a disk gives at least when bytes are read again
 Next = tuple[str, str, int, bytes, int]  # a hop on the data plane: name, host, port, grant, after
+
+
+def reading(size: int) -> float:
+    """Seconds that a storage may take to read again so many bytes, beside what it may take to answer at all."""
+    return 60.0 + size / SLOWEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +48,7 @@ class WriteTicket(Record):
     size: int
     copies: int  # copies wanted; there may be fewer hops
     chain: tuple[Hop, ...]
+    resumed: bool = False  # an earlier upload of this source: its storages may have part of the bytes
 
     @property
     def route(self) -> tuple[Next, ...]:
@@ -51,6 +61,7 @@ class WriteTicket(Record):
             ("size", self.size),
             ("copies", self.copies),
             ("chain", tuple(hop.to_wire() for hop in self.chain)),
+            *((("resumed", True),) if self.resumed else ()),  # older clients do not know the word, and do not ask
         )
 
     @classmethod

@@ -19,6 +19,7 @@ from goggles.nameserver.accounts import Accounts
 from goggles.nameserver.attach import Attachment
 from goggles.nameserver.forgetting import Forgetting
 from goggles.nameserver.namespace import Namespace
+from goggles.nameserver.reading import Reading
 from goggles.nameserver.repair import Repair
 from goggles.nameserver.scrubbing import Scrubbing
 from goggles.nameserver.site import Site
@@ -39,6 +40,7 @@ class Owners:
     site: Site
     namespace: Namespace
     writing: Writing
+    reading: Reading
     attachment: Attachment
     repair: Repair
     accounts: Accounts

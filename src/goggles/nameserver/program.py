@@ -23,6 +23,7 @@ from goggles.nameserver.attach import Attachment
 from goggles.nameserver.courier import Courier
 from goggles.nameserver.forgetting import Forgetting
 from goggles.nameserver.namespace import Namespace
+from goggles.nameserver.reading import Reading
 from goggles.nameserver.repair import Repair
 from goggles.nameserver.scrubbing import Scrubbing
 from goggles.nameserver.service import NameserverService, Owners
@@ -85,6 +86,7 @@ class Nameserver:
             settings.lease,
             settings.repair_streams,
             settings.repair_rate,
+            settings.resumable,
         )
         failpoints.hit("nameserver.start.before_epoch")
         epoch = self._database.begin_epoch(self._clock)
@@ -109,6 +111,7 @@ class Nameserver:
             site=site,
             namespace=Namespace(site),
             writing=writing,
+            reading=Reading(site),
             attachment=attachment,
             repair=repair,
             accounts=accounts,

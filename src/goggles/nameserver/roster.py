@@ -6,15 +6,17 @@ guess.  Readers without the lock take `view`, a copy.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from goggles.contracts.data import COMING_BACK
 from goggles.contracts.orders import Order, ScrubState
 from goggles.contracts.records import StorageInfo
 from goggles.errors import NotFound
 from goggles.nameserver.outbox import Outbox, Report
 from goggles.nameserver.placement import Candidate
 from goggles.nameserver.replication import Standing
-from goggles.nameserver.states import CONNECTED, READABLE, Event, NodeState, advance
+from goggles.nameserver.states import CONNECTED, READABLE, RETURNING, Event, NodeState, advance
 from goggles.wire.dial import Address
 
 
@@ -195,3 +197,8 @@ class Roster:
             for node in self._nodes.values()
             if node.state is NodeState.ACTIVE and not node.draining and node.enabled and node.ingestable
         ]
+
+
+def returning(nodes: Sequence[Node]) -> str:
+    """Words for a caller who may wait for one of these to be active again; none where that is of no use."""
+    return f"; one is {COMING_BACK}" if any(node.state in RETURNING for node in nodes) else ""

@@ -39,6 +39,7 @@ class Policy:
     lease: float = 60.0
     repair_streams: int = 4  # repairs under way to one storage
     repair_rate: int = 0  # bytes a second of them, together; 0: no limit
+    resumable: float = 3600.0
 
 
 def _nothing(_: str, __: int) -> bool:

@@ -44,6 +44,7 @@ TRANSITIONS: dict[NodeState, dict[Event, NodeState]] = {
 
 READABLE = frozenset({S.ACTIVE, S.HELD})
 CONNECTED = frozenset({S.CHECKING, S.ACTIVE, S.HELD})
+RETURNING = frozenset({S.CHECKING, S.GRACE})  # most likely active again in a moment
 
 
 def advance(state: NodeState, event: Event) -> NodeState:

@@ -87,7 +87,7 @@ class StorageDoors(Doors):
     @exposed(Role.STORAGE)
     def open_read_for(self, holder: str, path: str) -> Pairs:
         self._may(holder, Level.READONLY)
-        return self._owners.writing.open_read(path, holder).to_wire()
+        return self._owners.reading.open_read(path, holder).to_wire()
 
     @exposed(Role.STORAGE)
     def open_write_for(self, holder: str, path: str, size: int) -> Pairs:

@@ -18,7 +18,8 @@ MAX_PER_HOLDER = 4_096
 class Upload:
     """Bytes on their way to `chain` (storage ids) that will be `name` in directory `parent`.
 
-    For a pull (repair), `entry` is the file that gets the copy and `holder` is empty."""
+    For a pull (repair), `entry` is the file that gets the copy and `holder` is empty.  `mark` is what the holder knows
+    its source by, where the upload is to be kept when it is interrupted."""
 
     id: str
     parent: int
@@ -32,6 +33,7 @@ class Upload:
     entry: int = 0
     uploader: str = ""
     source: str = ""
+    mark: str = ""
     staged: dict[int, tuple[str, int, str]] = field(default_factory=dict)  # storage id: (session, size, sha256)
 
 
@@ -84,8 +86,17 @@ class Uploads:
                 del self.pulls[found.entry]
         return found
 
-    def expired(self, now: float) -> list[Upload]:
-        return [upload for upload in self._by_id.values() if upload.deadline < now]
+    def expired(self, now: float, kept: float) -> list[Upload]:
+        """Those whose time is over; what is marked is kept `kept` seconds longer."""
+        return [u for u in self._by_id.values() if u.deadline + (kept if u.mark else 0.0) < now]
+
+    def marked(self, mark: str) -> list[Upload]:
+        return [upload for upload in self._by_id.values() if upload.mark == mark]
+
+    def silent(self, now: float) -> list[Upload]:
+        """Those that are kept beyond their lease, the longest silent first."""
+        kept = [upload for upload in self._by_id.values() if upload.mark and upload.deadline < now]
+        return sorted(kept, key=lambda upload: upload.deadline)
 
     def on(self, storage: int) -> list[Upload]:
         """Those that have this storage in their chain."""

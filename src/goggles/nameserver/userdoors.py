@@ -6,7 +6,7 @@ pairs (`dict(answer)` in a script).
 
 from __future__ import annotations
 
-from goggles import version
+from goggles import checksums, version
 from goggles.contracts.data import Committed
 from goggles.contracts.packed import pack_rows, plain_rows
 from goggles.contracts.records import Pairs, Value
@@ -165,9 +165,15 @@ class UserDoors(Doors):
     # --- bytes -----------------------------------------------------------------------------
 
     @exposed(*USERS, level=Level.READAPPEND)
-    def open_write(self, path: str, size: int, copies: int = 0, avoid: tuple[str, ...] = ()) -> Pairs:
-        """Where to send `size` bytes that will be `path`; see WriteTicket."""
-        return self._open_write(path, size, copies, avoid)
+    def open_write(self, path: str, size: int, copies: int = 0, avoid: tuple[str, ...] = (), mark: str = "") -> Pairs:
+        """Where to send `size` bytes that will be `path`; see WriteTicket.
+
+        `mark`: a digest by which the writer knows its source again, where it may go on after an interruption."""
+        if mark and not checksums.is_digest(mark):
+            raise BadRequest("a mark is a sha256")
+        return self._owners.writing.open_write(
+            path, size, self._writer(), copies=copies, avoid=avoid, mark=mark
+        ).to_wire()
 
     @exposed(*USERS, level=Level.READAPPEND)
     def open_write_many(self, wanted: tuple[tuple[str, int], ...]) -> tuple[Value, ...]:
@@ -175,9 +181,6 @@ class UserDoors(Doors):
         bounded(wanted)
         answers = self._owners.writing.open_write_many([pair(item) for item in wanted], self._writer())
         return tuple(item_answer(answer) for answer in answers)
-
-    def _open_write(self, path: str, size: int, copies: int, avoid: tuple[str, ...]) -> Pairs:
-        return self._owners.writing.open_write(path, size, self._writer(), copies=copies, avoid=avoid).to_wire()
 
     def _writer(self) -> Writer:
         caller = self.caller
@@ -208,12 +211,12 @@ class UserDoors(Doors):
     @exposed(*USERS, level=Level.READONLY)
     def open_read(self, path: str) -> Pairs:
         """Where the file can be read; see ReadTicket."""
-        return self._owners.writing.open_read(path, self.caller.identity.uri).to_wire()
+        return self._owners.reading.open_read(path, self.caller.identity.uri).to_wire()
 
     @exposed(*USERS, level=Level.READONLY)
     def open_read_many(self, paths: tuple[str, ...]) -> tuple[Value, ...]:
         holder = self.caller.identity.uri
-        return each(paths, lambda path: self._owners.writing.open_read(path, holder).to_wire())
+        return each(paths, lambda path: self._owners.reading.open_read(path, holder).to_wire())
 
     @exposed(*USERS, level=Level.READONLY)
     def report_bad(self, path: str, version: str, storage: str) -> None:

@@ -1,4 +1,4 @@
-"""Writing and reading files: tickets, notifications, commits.
+"""Writing files: tickets, notifications, commits.
 
 Law: a file changes in one commit, and only after enough bytes are durable: at least one storage has staged the
 upload with the size and digest that the client itself computed.  What was staged elsewhere with another digest
@@ -15,8 +15,8 @@ from functools import partial
 
 from goggles import checksums, failpoints
 from goggles.contracts import orders
-from goggles.contracts.data import MAX_COPIES, Committed, Hop, ReadTicket, WriteTicket
-from goggles.contracts.grants import READ, WRITE
+from goggles.contracts.data import MAX_COPIES, MAX_SIZE, Committed, Hop, WriteTicket
+from goggles.contracts.grants import WRITE
 from goggles.errors import (
     BadRequest,
     ChecksumMismatch,
@@ -29,15 +29,15 @@ from goggles.errors import (
 )
 from goggles.nameserver.decisions import Transaction
 from goggles.nameserver.entry import Entry
+from goggles.nameserver.keeping import Keeping, Wanted
 from goggles.nameserver.placement import choose
-from goggles.nameserver.roster import Node
+from goggles.nameserver.roster import Node, returning
 from goggles.nameserver.site import Site
-from goggles.nameserver.states import READABLE, NodeState
+from goggles.nameserver.states import NodeState
 from goggles.nameserver.uploads import Upload
 from goggles.paths import join, parse, split
 from goggles.roles import Level
 
-MAX_SIZE = 1 << 60
 Chains = dict[int, list[Node]]  # by number of copies: where the last of several files went
 
 
@@ -51,10 +51,11 @@ class Writer:
 
 
 class Writing:
-    """Uploads from ticket to commit, and tickets for reading."""
+    """Uploads from ticket to commit."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
+        self._keeping = Keeping(site, self.release)
 
     # --- tickets ---------------------------------------------------------------------------
 
@@ -67,9 +68,13 @@ class Writing:
         copies: int = 0,
         avoid: Sequence[str] = (),
         first: str = "",
+        mark: str = "",
     ) -> WriteTicket:
-        """Reserve room for `size` bytes and choose the storages; `first` names one that must be the first."""
-        return self._site.decisions.run(self._open_write(path, size, writer, copies, avoid, first), changes=False)
+        """Reserve room for `size` bytes and choose the storages; `first` names one that must be the first.
+
+        `mark`: what the writer knows its source by; an upload of this source that was interrupted is gone on with."""
+        decide = self._open_write(path, size, writer, copies, avoid, first, mark=mark)
+        return self._site.decisions.run(decide, changes=False)
 
     def open_write_many(self, items: Sequence[tuple[str, int]], writer: Writer) -> list[WriteTicket | BaseException]:
         """`open_write` for each (path, size), in few transactions; errors come as values.
@@ -93,6 +98,7 @@ class Writing:
         avoid: Sequence[str],
         first: str,
         chains: Chains | None = None,
+        mark: str = "",
     ) -> Callable[[Transaction], WriteTicket]:
         if not 0 <= size <= MAX_SIZE:
             raise BadRequest(f"a file can not have {size} bytes")
@@ -110,13 +116,23 @@ class Writing:
             if existing is not None:
                 tx.tree.need_unshared(existing.id, wanted, "overwritten")
             number = copies or (existing.copies if existing else None) or tx.tree.copies_for(directory.id)
+            if mark and (kept := self._kept(Wanted(directory.id, name, size, writer.holder, mark), avoid)):
+                chain = [self._site.roster.get(storage) for storage in kept.chain]
+                return WriteTicket(kept.id, size, kept.copies, tuple(self._write_hops(kept, wanted, chain)), True)
             chain = self._again(size, number, chains) or self._choose(size, number, avoid, first)
             if chains is not None:
                 chains[number] = chain
-            upload = self._reserve(tx, directory.id, name, size, number, writer, chain)
+            upload = self._reserve(tx, directory.id, name, size, number, writer, chain, mark)
             return WriteTicket(upload.id, size, number, tuple(self._write_hops(upload, wanted, chain)))
 
         return decide
+
+    def _kept(self, wanted: Wanted, avoid: Sequence[str]) -> Upload | None:
+        """An interrupted upload to go on with; else there is room for one more of this holder.  Lock held."""
+        found = self._keeping.find(wanted, avoid)
+        if found is None:
+            self._keeping.bound(wanted.holder)
+        return found
 
     def _again(self, size: int, count: int, chains: Chains | None) -> list[Node]:
         """The storages of the file before, where all of them can take this one too; lock held."""
@@ -130,7 +146,8 @@ class Writing:
         active = roster.candidates()
         if not active:
             states = ", ".join(f"{node.name} is {node.state}" for node in roster.all()) or "none has ever come"
-            raise Unavailable(f"no storage takes files now ({states})", "start a storage, or wait until one is active")
+            said = f"no storage takes files now ({states}{returning(roster.all())})"
+            raise Unavailable(said, "start a storage, or wait until one is active")
         fixed = [c for c in active if roster.get(c.id).name == first]
         if first and not fixed:
             raise Unavailable(f"storage {first} takes no files now")
@@ -143,6 +160,8 @@ class Writing:
             taken=[c.id for c in fixed],
             taken_zones=[c.zone for c in fixed],
         )
+        if len(chosen) < count and self._keeping.make_room(size):
+            return self._choose(size, count, avoid, first)
         if not chosen:
             most = max(c.free for c in active)
             raise NoSpace(
@@ -152,7 +171,15 @@ class Writing:
         return [roster.get(node) for node in chosen]
 
     def _reserve(
-        self, tx: Transaction, parent: int, name: str, size: int, copies: int, writer: Writer, chain: list[Node]
+        self,
+        tx: Transaction,
+        parent: int,
+        name: str,
+        size: int,
+        copies: int,
+        writer: Writer,
+        chain: list[Node],
+        mark: str,
     ) -> Upload:
         """Lock held."""
         token, site = secrets.token_hex(16), self._site
@@ -167,6 +194,7 @@ class Writing:
             site.clock.monotonic() + site.policy.lease,
             version=token,
             uploader=writer.name,
+            mark=mark,
         )
         site.uploads.add(upload)
         for node in chain:
@@ -181,25 +209,6 @@ class Writing:
             grant = self._site.grant(WRITE, upload.id, path, upload.size, node, holder)
             yield Hop(node.name, node.address.host, node.address.port, grant, node.outbox.last if node.outbox else 0)
             holder = self._site.storage_uri(node)
-
-    def open_read(self, path: str, holder: str) -> ReadTicket:
-        """Where the file can be read, in order of preference."""
-        wanted = parse(path)
-        with self._site.look() as tree:
-            entry = tree.need_file(wanted)
-            holders = tree.instances_of([entry.id]).get(entry.id, [])
-        nodes = [self._site.roster.get(node) for node in holders]
-        readable = [node for node in nodes if node.state in READABLE]
-        if not readable:
-            raise Unavailable(f"no storage that is up holds {wanted}", _who_has(nodes))
-        self._site.chance.shuffle(readable)
-        hops = tuple(self._read_hop(entry, wanted, node, holder) for node in readable)
-        return ReadTicket(wanted, entry.size, entry.sha256, entry.generation, entry.version, entry.modified, hops)
-
-    def _read_hop(self, entry: Entry, path: str, node: Node, holder: str) -> Hop:
-        outbox = node.outbox
-        grant = self._site.grant(READ, entry.version, path, entry.size, node, holder)
-        return Hop(node.name, node.address.host, node.address.port, grant, outbox.last if outbox else 0)
 
     # --- what storages say -----------------------------------------------------------------
 
@@ -346,9 +355,9 @@ class Writing:
             self.release(token)
 
     def expire(self) -> None:
-        """Abandon uploads without a sign of life for their lease."""
+        """Abandon uploads without a sign of life for their lease; those that may be gone on with, some time later."""
         with self._site.decisions.lock:
-            for upload in self._site.uploads.expired(self._site.clock.monotonic()):
+            for upload in self._site.uploads.expired(self._site.clock.monotonic(), self._site.policy.resumable):
                 self.release(upload.id)
 
 
@@ -363,9 +372,3 @@ def _may_write(path: str, existing: Entry | None, level: Level) -> None:
         raise IsADirectory(f"{path} is a directory", "give the file a name of its own")
     if level < Level.READWRITE:
         raise PermissionDenied(f"{path} exists, and your account may add files but not replace them")
-
-
-def _who_has(nodes: Sequence[Node]) -> str:
-    if not nodes:
-        return "no copy of it is known; verify, or restore it from elsewhere"
-    return "it is on " + ", ".join(f"{node.name} ({node.state})" for node in nodes)

@@ -17,8 +17,9 @@ from goggles.contracts.data import MAX_HOPS, SMALL, Next
 from goggles.contracts.grants import PUSH, READ, WRITE, Grant, check
 from goggles.errors import BadRequest, Conflict, ConnectionLost, GogglesError, ProtocolError, StorageFailure
 from goggles.storage import delivering
+from goggles.storage.atwork import AtWork
 from goggles.storage.notifier import Notifier
-from goggles.storage.receiving import Local, Receiver, relay
+from goggles.storage.receiving import Local, Receiver, Relay, relay, staged_further
 from goggles.storage.stream import OrderStream
 from goggles.storage.together import Notice, Part, Together
 from goggles.storage.together import read as read_many
@@ -31,7 +32,7 @@ from goggles.wire.service import Caller
 log = logging.getLogger(__name__)
 IDLE = 300.0  # seconds without a request until a connection is closed
 REMEMBERED = 100_000  # uploads
-KINDS = ("write", "write_many", "read", "read_many", "arrived", "append")
+KINDS = ("write", "resume", "staged", "write_many", "read", "read_many", "arrived", "append")
 
 
 class DataServer:
@@ -55,15 +56,14 @@ class DataServer:
         self._notifier = notifier
         self._together = Together(name, vault, links, self._told_all)
         self._clock = clock
+        self._at_work = AtWork()
         self._lock = threading.Lock()
-        self._active: set[str] = set()  # guarded by _lock
         self._over: dict[str, None] = {}  # uploads that were completed here, oldest first; guarded by _lock
         self._requests = 0  # being answered; guarded by _lock
 
     def active(self) -> tuple[str, ...]:
         """The uploads that run through this storage now."""
-        with self._lock:
-            return tuple(self._active)
+        return self._at_work.uploads()
 
     @property
     def busy(self) -> bool:
@@ -93,8 +93,10 @@ class DataServer:
             self._requests += change
 
     def _answer(self, link: DataLink, caller: Caller, request: tuple[object, ...]) -> None:
-        if request[0] in ("write", "write_many"):
+        if request[0] in ("write", "resume", "write_many"):
             self._write(link, caller, request)
+        elif request[0] == "staged":
+            self._staged(link, caller, request)
         elif request[0] == "read":
             self._read(link, caller, request)
         elif request[0] == "read_many":
@@ -119,7 +121,7 @@ class DataServer:
     # --- writing ---------------------------------------------------------------------------
 
     def _write(self, link: DataLink, caller: Caller, request: tuple[object, ...]) -> None:
-        take = self._take_one if request[0] == "write" else self._take_many
+        take = self._take_many if request[0] == "write_many" else self._take_one
         try:
             results = take(link, caller, request)
         except (ConnectionLost, ProtocolError):
@@ -133,20 +135,43 @@ class DataServer:
 
     def _take_one(self, link: DataLink, caller: Caller, request: tuple[object, ...]) -> tuple[object, ...] | None:
         """What each storage says; None where the sender gave up."""
-        sealed, after, hops = _write_request(request)
+        sealed, after, hops, offset = _write_request(request)
         grant = self._check(sealed, WRITE, caller)
         self._need_open(grant)
         self._orders.wait_for(after)
-        with self._lock:
-            self._active.add(grant.subject)
-        try:
-            local = Local(self._vault, self._name, grant.subject, grant.size)
-            with relay(self._links, hops) as onward:
-                results = Receiver(link, local, onward, grant.size).run(self._told)
-        finally:
-            with self._lock:
-                self._active.discard(grant.subject)
+        with (
+            self._at_work.on(grant.subject, link, alone=offset > 0),
+            relay(self._links, hops, offset) as onward,
+        ):
+            local = Local(self._vault, self._name, grant.subject, grant.size, offset)
+            if offset:
+                self._ready(link, local, onward, offset, len(hops))
+            results = Receiver(link, local, onward, grant.size).run(self._told)
         return None if results is None else tuple(stored.to_wire() for stored in results)
+
+    def _ready(self, link: DataLink, local: Local, onward: Relay | None, offset: int, further: int) -> None:
+        """Tell the sender what the bytes are that it goes on behind, once all have read theirs again."""
+        try:
+            if onward is not None:
+                onward.read_again(offset, further)
+            link.send_value(Kind.OK, (local.sha256,))
+        except BaseException:
+            local.suspend()
+            raise
+
+    def _staged(self, link: DataLink, caller: Caller, request: tuple[object, ...]) -> None:
+        """("staged", grant, after, hops): how many bytes of an interrupted upload all storages of the chain have."""
+        try:
+            sealed, after, hops, _ = _write_request(request)
+            grant = self._check(sealed, WRITE, caller)
+            self._orders.wait_for(after)
+            with self._at_work.on(grant.subject, link, alone=True):
+                here = self._vault.staged_part(grant.subject)
+            link.send_value(Kind.OK, (min(here, staged_further(self._links, hops)),))
+        except ConnectionLost:
+            raise
+        except Exception as error:  # noqa: BLE001 - told to the caller; `faults.known` logs what is not ours
+            link.send_error(error, f"an upload of {caller}")
 
     def _take_many(self, link: DataLink, caller: Caller, request: tuple[object, ...]) -> tuple[object, ...] | None:
         """The same for each of many small files.  They are over before a lease is."""
@@ -234,11 +259,13 @@ class DataServer:
         return check(grant, self._keys(), kind=kind, storage=self._name, holder=holder, now=now)
 
 
-def _write_request(request: tuple[object, ...]) -> tuple[bytes, int, tuple[Next, ...]]:
+def _write_request(request: tuple[object, ...]) -> tuple[bytes, int, tuple[Next, ...], int]:
     match request:
-        case ("write", bytes(grant), int(after), tuple(hops)) if len(hops) <= MAX_HOPS:
-            return grant, after, tuple(together.hop(one) for one in hops)
-    raise BadRequest("a write request must be (write, grant, after, hops)")
+        case ("write" | "staged", bytes(grant), int(after), tuple(hops)) if len(hops) <= MAX_HOPS:
+            return grant, after, tuple(together.hop(one) for one in hops), 0
+        case ("resume", bytes(grant), int(after), tuple(hops), int(at)) if len(hops) <= MAX_HOPS and at > 0:
+            return grant, after, tuple(together.hop(one) for one in hops), at
+    raise BadRequest("a write request must be (write, grant, after, hops) or (resume, grant, after, hops, offset)")
 
 
 def _read_request(request: tuple[object, ...]) -> tuple[bytes, int, int, int]:

@@ -3,7 +3,7 @@
 Law: the answer goes back after the bytes are durable here and the nameserver knows of them.  A next storage that
 fails does not spoil the copy here (one that hangs is given up before whoever waits for us gives us up), nor a full
 disk here the copies further on: each storage of the chain has its own entry in the answer.  Memory does not grow with
-the file.
+the file.  What has come of a large file when the sender is lost stays, to be gone on with.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from goggles.contracts import orders
-from goggles.contracts.data import Next, Stored
-from goggles.errors import ChecksumMismatch, GogglesError, ProtocolError, Unavailable, UploadLost
+from goggles.contracts.data import LARGE, MAX_SIZE, STEP, Next, Stored, reading
+from goggles.errors import ChecksumMismatch, ConnectionLost, GogglesError, ProtocolError, Unavailable, UploadLost
 from goggles.storage.staging import StagedWrite
 from goggles.storage.vault import Vault
 from goggles.wire import faults
@@ -41,7 +41,7 @@ class Tell(Protocol):
 class Local:
     """The copy here."""
 
-    def __init__(self, vault: Vault, name: str, upload: str, size: int) -> None:
+    def __init__(self, vault: Vault, name: str, upload: str, size: int, offset: int = 0) -> None:
         self.name = name
         self._vault = vault
         self._upload = upload
@@ -50,9 +50,27 @@ class Local:
         self._error: GogglesError | None = None
         self._staged: StagedWrite | None = None
         try:
-            self._staged = vault.stage(upload, size)
+            self._staged = vault.stage(upload, size, offset)
         except GogglesError as error:
             self._error = error
+        if offset:
+            self._read_again(offset)
+
+    def _read_again(self, offset: int) -> None:
+        """Those who go on must know that they can: errors are raised."""
+        if self._staged is None:
+            assert self._error is not None
+            raise self._error
+        try:
+            self._digest, self._size = self._staged.digest(), offset
+        except BaseException:
+            self._staged.suspend()
+            raise
+
+    @property
+    def sha256(self) -> str:
+        """The digest of what has come."""
+        return self._digest.hexdigest()
 
     @property
     def failed(self) -> bool:
@@ -101,6 +119,12 @@ class Local:
         if self._staged is not None:
             self._staged.abort()
 
+    def suspend(self) -> None:
+        """The sender was lost: leave what may be gone on with."""
+        if self._staged is not None and self._error is None and self._size >= STEP:
+            self._staged.suspend()
+        self.abort()
+
     @property
     def error(self) -> GogglesError | None:
         return self._error
@@ -129,8 +153,22 @@ class Relay:
     def end(self, size: int, sha256: str) -> None:
         self._try(lambda link: link.send_value(Kind.END, (size, sha256)))
 
+    def read_again(self, offset: int, further: int) -> None:
+        """Wait until the storages further on, so many of them, have read again what they have."""
+
+        def wait(link: DataLink) -> None:
+            link.set_timeout(further * reading(offset))
+            link.answer()
+            link.set_timeout(patience(further))
+
+        self._try(wait)
+
     def abort(self) -> None:
         self._try(lambda link: link.send_value(Kind.ABORT, ("the sender gave up",)))
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Go without a word, as the sender did: it may come back."""
         if self._link is not None:
             self._link.broken = True
 
@@ -160,8 +198,8 @@ def patience(further: int) -> float:
 
 
 @contextlib.contextmanager
-def relay(links: Links, hops: tuple[Next, ...]) -> Iterator[Relay | None]:
-    """The connection to the next storage of the chain; None at its end."""
+def relay(links: Links, hops: tuple[Next, ...], offset: int = 0) -> Iterator[Relay | None]:
+    """The connection to the next storage of the chain; None at its end.  `offset`: it is to go on there."""
     if not hops:
         yield None
         return
@@ -169,12 +207,27 @@ def relay(links: Links, hops: tuple[Next, ...]) -> Iterator[Relay | None]:
     with contextlib.ExitStack() as stack:
         try:
             link = stack.enter_context(links.to(name, Address(host, port), patience(len(hops))))
-            link.send_value(Kind.REQUEST, ("write", grant, after, rest))
+            request = ("resume", grant, after, rest, offset) if offset else ("write", grant, after, rest)
+            link.send_value(Kind.REQUEST, request)
         except GogglesError as error:
             log.warning("storage %s can not be reached for a copy: %s", name, error)
             yield Relay(None, name, error)
             return
         yield Relay(link, name, None)
+
+
+def staged_further(links: Links, hops: tuple[Next, ...]) -> int:
+    """How many bytes of an interrupted upload the storages further on have, all of them; none where one is lost."""
+    if not hops:
+        return MAX_SIZE
+    (name, host, port, grant, after), rest = hops[0], hops[1:]
+    try:
+        with links.to(name, Address(host, port), patience(len(hops))) as link:
+            link.send_value(Kind.REQUEST, ("staged", grant, after, rest))
+            return int(link.answer()[0])
+    except Unavailable as error:
+        log.warning("storage %s can not be asked what it has: %s", name, error)
+        return 0
 
 
 @dataclass(slots=True)
@@ -190,6 +243,9 @@ class Receiver:
         """What each storage says; None where the sender gave up."""
         try:
             end = self._inline() if self.size <= INLINE else self._threaded()
+        except ConnectionLost:
+            self._suspend()
+            raise
         except BaseException:
             self.abort()
             raise
@@ -205,6 +261,14 @@ class Receiver:
         self.local.abort()
         if self.onward is not None:
             self.onward.abort()
+
+    def _suspend(self) -> None:
+        if self.size < LARGE:
+            self.abort()
+            return
+        self.local.suspend()
+        if self.onward is not None:
+            self.onward.hang_up()
 
     def _inline(self) -> tuple[int, str] | None:
         buffer = Buffer()

@@ -1,20 +1,23 @@
 """Bytes in flight: staged under the id of their upload, durable when finished.
 
 Law: `finish` returns when the bytes, the note on them, and their name in the staging folder are on disk.  Threads
-that finish at the same moment share the fsync of the folder.
+that finish at the same moment share the fsync of the folder.  What is suspended is believed of nobody: who goes on with
+it reads it again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
+import stat
 import threading
 from collections.abc import Callable
 
-from goggles import failpoints
+from goggles import checksums, failpoints
 from goggles.bulk import BulkWriter
-from goggles.errors import BadRequest, Conflict
+from goggles.errors import BadRequest, Conflict, UploadLost
 from goggles.storage import notes
 from goggles.storage.containment import explained, to_disk
 
@@ -58,8 +61,38 @@ class SharedFsync:
                 self._served = upto
 
 
+def part_size(folder: int, upload: str) -> int:
+    """Bytes that are here of an upload that is not finished; 0 where there is none."""
+    with explained("staging"):
+        try:
+            found = os.stat(check_upload(upload) + PART, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
+
+
+def open_part(folder: int, upload: str, offset: int) -> int:
+    """The file of an upload: new, or behind the `offset` bytes that are here of it; UploadLost where they are not."""
+    name, flags = upload + PART, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    with explained(f"upload {upload}"):
+        if not offset:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=folder)
+            return os.open(name, flags | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=folder)
+        if part_size(folder, upload) < offset:
+            raise UploadLost(f"of upload {upload} there are no {offset} bytes here", "put again")
+        fd = os.open(name, flags, dir_fd=folder)
+        try:
+            os.ftruncate(fd, offset)
+            os.lseek(fd, offset, os.SEEK_SET)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+
 class StagedWrite:
-    """One upload on its way to the disk.  Use it from one thread."""
+    """One upload on its way to the disk, of which `size` bytes are there.  Use it from one thread."""
 
     def __init__(
         self,
@@ -72,6 +105,7 @@ class StagedWrite:
         settle: Callable[[], None],
         sync: SharedFsync,
         fsync: Fsync,
+        size: int = 0,
     ) -> None:
         self._fd: int | None = fd
         self._fsync = fsync
@@ -83,7 +117,18 @@ class StagedWrite:
         self._settle = settle
         self._sync = sync
         self._writer = BulkWriter(fd, limit or 0)
-        self.size = 0
+        self.size = size
+
+    def digest(self) -> hashlib._Hash:
+        """The sha256 so far of what is there, as it is read from the disk now."""
+        digest, left = hashlib.sha256(), self.size
+        with explained("staging"):
+            fd = os.open(self._name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._folder)
+            with open(fd, "rb", buffering=0) as file:
+                while left and (data := file.read(min(left, checksums.CHUNK))):
+                    digest.update(data)
+                    left -= len(data)
+        return digest
 
     def write(self, data: memoryview | bytes) -> None:
         """Append `data`; NoSpace, StorageFailure, or BadRequest where it is more than was announced."""
@@ -127,6 +172,12 @@ class StagedWrite:
         failpoints.hit("storage.stage.after_fsync")
         self._close()
         self._settle()
+
+    def suspend(self) -> None:
+        """Leave what has come, to be gone on with until the nameserver has it discarded."""
+        if self._fd is not None:
+            self._close()
+            self._give_back()
 
     def abort(self) -> None:
         """Forget it, unless it was finished."""

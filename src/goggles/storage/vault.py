@@ -34,7 +34,7 @@ from goggles.storage.carrying import Carrier, Result
 from goggles.storage.containment import DIRECTORY, Root, explained, kind_of, open_regular, sync_folder, to_disk
 from goggles.storage.inventory import Count, Walk, digest_of
 from goggles.storage.quarantine import Quarantine
-from goggles.storage.staging import PART, Fsync, SharedFsync, StagedWrite, check_upload
+from goggles.storage.staging import PART, Fsync, SharedFsync, StagedWrite, check_upload, open_part, part_size
 
 log = logging.getLogger(__name__)
 OWN = ".goggles"
@@ -179,11 +179,17 @@ class Vault:
 
     # --- staging ---------------------------------------------------------------------------
 
-    def stage(self, upload: str, size: int | None) -> StagedWrite:
-        """Begin to write an upload of (at most) `size` bytes; None: as many as there is room for."""
+    def staged_part(self, upload: str) -> int:
+        """Bytes that are here of an upload that was suspended."""
+        return part_size(self._staging, upload)
+
+    def stage(self, upload: str, size: int | None, offset: int = 0) -> StagedWrite:
+        """Begin to write an upload of (at most) `size` bytes; None: as many as there is room for.
+
+        `offset`: go on behind so many bytes of it that are here; UploadLost where they are not."""
         name = check_upload(upload)
-        self._reserve(size or 0)
-        reserved = [size or 0]
+        reserved = [(size or 0) - offset]
+        self._reserve(reserved[0])
 
         def grow(count: int) -> None:
             if size is None:
@@ -194,11 +200,7 @@ class Vault:
             self._release(reserved[0])
 
         try:
-            with explained(f"upload {name}"):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(name + PART, dir_fd=self._staging)
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-                fd = os.open(name + PART, flags, 0o644, dir_fd=self._staging)
+            fd = open_part(self._staging, name, offset)
         except BaseException:
             give_back()
             raise
@@ -212,6 +214,7 @@ class Vault:
             lambda: self._settle(reserved[0], staged.size),
             self._sync,
             self._fsync,
+            offset,
         )
         return staged
 

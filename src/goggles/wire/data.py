@@ -81,6 +81,7 @@ class DataLink:
         self._sock = sock
         self.peer = peer
         self.broken = False
+        self.heard = time.monotonic()  # when bytes came last
         self._spare = Buffer()
         self._ahead = b""  # bytes of a header that were read already
 
@@ -171,6 +172,10 @@ class DataLink:
         """Bound each stalled send or receive from now on."""
         self._sock.settimeout(seconds)
 
+    def cut(self) -> None:
+        """End the connection under whoever is using it, from any thread."""
+        cut(self._sock)
+
     def close(self) -> None:
         self.broken = True
         cut(self._sock)
@@ -200,6 +205,7 @@ class DataLink:
             if not count:
                 raise self._break(ConnectionLost(f"{self.peer} closed the connection"))
             have += count
+            self.heard = time.monotonic()
             if have < len(target) and time.monotonic() > deadline:
                 raise self._break(ConnectionLost(f"{self.peer} sends a message too slowly"))
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from goggles.client.targets import LONGEST, STEP, Target, partial_of, partials_of
-from goggles.contracts.data import LARGE
+from goggles.client.targets import LONGEST, Target, partial_of, partials_of
+from goggles.contracts.data import LARGE, STEP
 
 A, B = "a" * 32, "b" * 32
 

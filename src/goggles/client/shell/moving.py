@@ -76,11 +76,13 @@ class Moving(Base):
         flag("-f", help="overwrite (as without it; kept for habit)"),
         flag("-n", help="do not overwrite"),
         flag("-o", help="the path in the tree to write to", value="PATH"),
+        flag("--no-resume", help="start over: go on with no earlier put, leave nothing unfinished"),
     )
     def do_put(self, options: Namespace) -> None:
         """Write local files to the tree: put LOCAL... [PATH]
 
-        Where there are several arguments, the last is the target in the tree; -o names it in any case."""
+        Where there are several arguments, the last is the target in the tree; -o names it in any case.
+        A put of a large file that was interrupted goes on where it was when it is given again within an hour."""
         words = list(options.local)
         target = options.o or (words.pop() if len(words) > 1 else ".")
         sources = self.local_paths(words)
@@ -97,14 +99,16 @@ class Moving(Base):
             if options.n and self.session.exists(path):
                 raise AlreadyExists(f"{path} exists already")
             with self.progress() as bar:
-                done = self.session.put(source, path, progress=bar, cancel=self.cancel)
+                done = self.session.put(source, path, resume=not options.no_resume, progress=bar, cancel=self.cancel)
             owed = f"{done.path}: {done.copies} copies now, {done.owed} owed" if done.owed else ""
             self.show(options, dict(done.to_wire()), owed)
             return
         if not options.r:
             raise LocalFileError(f"{show(str(source))} is a directory", "put -r takes directories")
         with self.progress() as bar:
-            summary = self.session.put_tree(source, self.target(target, name), progress=bar, cancel=self.cancel)
+            summary = self.session.put_tree(
+                source, self.target(target, name), resume=not options.no_resume, progress=bar, cancel=self.cancel
+            )
         self.summarize(options, summary, "put")
 
     # --- the local side --------------------------------------------------------------------
