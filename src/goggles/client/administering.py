@@ -6,13 +6,22 @@ Law: as in `session`.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from goggles.client.calls import Calls
+from goggles.client.ranges import pieces
+from goggles.client.targets import Target, may_write
 from goggles.client.verifying import Verification, files_after
+from goggles.contracts.data import Hop
+from goggles.contracts.orders import Kept
 from goggles.contracts.packed import entries_of, unpack
 from goggles.paths import parse
+from goggles.wire.links import Links
 
+PAGE = 500
+WHOLE = 1 << 62
 RUNNING = 7_200.0  # seconds that a task may take when it is run by hand
 
 
@@ -20,6 +29,7 @@ class Administering:
     """What `Session` builds on."""
 
     _calls: Calls
+    _links: Links
 
     def verify(self, path: str) -> list[tuple[str, str]]:
         """Have every storage that holds a copy read it again: (storage, verdict)."""
@@ -51,6 +61,32 @@ class Administering:
         """Take a storage that is gone for good out of the site; Conflict while it is connected, or where it has the
         only copy of files and `lost` does not give them up.  Answers storage, copies, lost, elsewhere."""
         return dict(self._calls("forget", str(name), lost, timeout=RUNNING))
+
+    def quarantine(self, storage: str) -> Iterator[Kept]:
+        """What a storage has put away, a page at a time, in byte order of the entries."""
+        after = ""
+        while True:
+            page = [Kept.from_wire(pairs) for pairs in self._calls("quarantine", str(storage), after, PAGE)]
+            yield from page
+            if len(page) < PAGE:
+                return
+            after = page[-1].entry
+
+    def get_quarantined(self, storage: str, entry: str, local: Path, overwrite: bool = False) -> int:
+        """Fetch one entry of a quarantine into a local file; its bytes.  AlreadyExists, NotFound."""
+        may_write(Path(local), overwrite)
+        hop = Hop.from_wire(self._calls("open_quarantined", str(storage), str(entry)))
+        target, size = Target(Path(local)), 0
+        try:
+            target.begin("", 0)
+            for piece in pieces(self._links, hop, 0, WHOLE, "read_quarantined"):
+                target.write(piece)
+                size += len(piece)
+            target.finish()
+        except BaseException:
+            target.drop()
+            raise
+        return size
 
     def accounts(self) -> list[tuple[str, str]]:
         """(name, level) of all accounts."""

@@ -19,6 +19,7 @@ from goggles.nameserver.accounts import Accounts
 from goggles.nameserver.attach import Attachment
 from goggles.nameserver.forgetting import Forgetting
 from goggles.nameserver.namespace import Namespace
+from goggles.nameserver.quarantining import Quarantining
 from goggles.nameserver.repair import Repair
 from goggles.nameserver.scrubbing import Scrubbing
 from goggles.nameserver.site import Site
@@ -45,6 +46,7 @@ class Owners:
     verifying: Verifying
     scrubbing: Scrubbing
     forgetting: Forgetting
+    quarantining: Quarantining
     export: Any  # () -> path of the exported tree.json
 
 

@@ -23,6 +23,7 @@ from goggles.nameserver.attach import Attachment
 from goggles.nameserver.courier import Courier
 from goggles.nameserver.forgetting import Forgetting
 from goggles.nameserver.namespace import Namespace
+from goggles.nameserver.quarantining import Quarantining
 from goggles.nameserver.repair import Repair
 from goggles.nameserver.scrubbing import Scrubbing
 from goggles.nameserver.service import NameserverService, Owners
@@ -115,6 +116,7 @@ class Nameserver:
             verifying=verifying,
             scrubbing=Scrubbing(site, verifying),
             forgetting=Forgetting(site),
+            quarantining=Quarantining(site),
             export=self.export_tree,
         )
         self.owners = owners
