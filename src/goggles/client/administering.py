@@ -17,6 +17,7 @@ from goggles.client.verifying import Verification, files_after
 from goggles.contracts.data import Hop
 from goggles.contracts.orders import Kept
 from goggles.contracts.packed import entries_of, unpack
+from goggles.contracts.records import BalanceState
 from goggles.paths import parse
 from goggles.wire.links import Links
 
@@ -56,6 +57,15 @@ class Administering:
     def drain(self, name: str, on: bool = True) -> None:
         """Empty a storage for retirement, or use it again."""
         self._calls("drain", str(name), on)
+
+    def balance(self, on: bool = True) -> BalanceState:
+        """Have copies moved until all storages are about equally full, or (`on` False) begin no more of it.  Conflict
+        where it runs already; `balance_state` says how far it is."""
+        return BalanceState.from_wire(self._calls("balance", on))
+
+    def balance_state(self) -> BalanceState:
+        """How far the storages are being balanced, or how the last time ended."""
+        return BalanceState.from_wire(self._calls("balance_state"))
 
     def forget(self, name: str, lost: bool = False) -> dict[str, Any]:
         """Take a storage that is gone for good out of the site; Conflict while it is connected, or where it has the

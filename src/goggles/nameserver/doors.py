@@ -17,6 +17,7 @@ from goggles.contracts.records import Record, Value
 from goggles.errors import BadRequest, GogglesError, LimitExceeded
 from goggles.nameserver.accounts import Accounts
 from goggles.nameserver.attach import Attachment
+from goggles.nameserver.balancing import Balancing
 from goggles.nameserver.forgetting import Forgetting
 from goggles.nameserver.namespace import Namespace
 from goggles.nameserver.quarantining import Quarantining
@@ -45,6 +46,7 @@ class Owners:
     accounts: Accounts
     verifying: Verifying
     scrubbing: Scrubbing
+    balancing: Balancing
     forgetting: Forgetting
     quarantining: Quarantining
     export: Any  # () -> path of the exported tree.json

@@ -1,4 +1,4 @@
-"""What administrators may ask over the years: storages forgotten, the quarantine seen."""
+"""What administrators may ask over the years: storages balanced or forgotten, the quarantine seen."""
 
 from __future__ import annotations
 
@@ -25,3 +25,14 @@ class KeepingDoors(Doors):
     def open_quarantined(self, storage: str, entry: str) -> Pairs:
         """Where one of these can be read; see Hop."""
         return self._owners.quarantining.open(storage, entry, self.caller.identity.uri).to_wire()
+
+    @exposed(Role.ADMIN, level=Level.ADMIN)
+    def balance(self, on: bool = True) -> Pairs:
+        """Begin to even out how full the storages are, or (`on` False) begin no more of it; see BalanceState."""
+        balancing = self._owners.balancing
+        return (balancing.start() if on else balancing.stop()).to_wire()
+
+    @exposed(Role.ADMIN, level=Level.ADMIN)
+    def balance_state(self) -> Pairs:
+        """How far that is, or how it ended."""
+        return self._owners.balancing.state().to_wire()

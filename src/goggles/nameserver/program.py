@@ -20,6 +20,7 @@ from goggles.meta.database import Database
 from goggles.nameserver import treejson
 from goggles.nameserver.accounts import Accounts
 from goggles.nameserver.attach import Attachment
+from goggles.nameserver.balancing import Balancing
 from goggles.nameserver.courier import Courier
 from goggles.nameserver.forgetting import Forgetting
 from goggles.nameserver.namespace import Namespace
@@ -115,6 +116,7 @@ class Nameserver:
             accounts=accounts,
             verifying=verifying,
             scrubbing=Scrubbing(site, verifying),
+            balancing=Balancing(site, repair),
             forgetting=Forgetting(site),
             quarantining=Quarantining(site),
             export=self.export_tree,

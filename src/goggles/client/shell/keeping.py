@@ -19,8 +19,11 @@ from goggles.client.shell.grammar import ENTRY, PUT_AWAY, REMOTE, STORAGE, TEXT,
 from goggles.client.shell.words import escape, safe
 from goggles.client.verifying import Checked
 from goggles.contracts.orders import Kept
+from goggles.contracts.records import BalanceState
 from goggles.errors import AlreadyExists, BadRequest, Cancelled
 from goggles.paths import ROOT, DfsPath
+
+LOOK = 1.0  # seconds between looks at what runs
 
 
 @dataclass(slots=True)
@@ -113,6 +116,42 @@ class Keeping(Base):
         return files, size
 
     @takes(
+        flag("--background", help="begin, and do not wait"),
+        flag("--status", help="how far it is, or how it ended"),
+        flag("--stop", help="begin no more moves"),
+    )
+    def do_balance(self, options: Namespace) -> None:
+        """Move copies until all storages are about equally full, with the new copy made before the old one goes.
+
+        For administrators.  It waits for the end and shows how far it is; Ctrl-C stops it.  Storages that are being
+        drained, or do not take new files, are left alone; zones are kept apart."""
+        if options.status:
+            state = self.session.balance_state()
+        elif options.stop:
+            state = self.session.balance(False)
+        else:
+            state = self.session.balance()
+            if not options.background:
+                state = self._follow_balance()
+        self.show(options, dict(state.to_wire()), _balanced(state))
+
+    def _follow_balance(self) -> BalanceState:
+        """Until it has ended; Ctrl-C stops it, and a second one leaves it to come to its end."""
+        said, stopped = "", False
+        while (state := self.session.balance_state()).running:
+            text = _balanced(state)
+            if self.interactive and text != said:
+                self.note(text)
+                said = text
+            if self.cancel.wait(LOOK):
+                if stopped:
+                    break
+                self.session.balance(False)
+                self.cancel.clear()
+                stopped = True
+        return state
+
+    @takes(
         Argument("name", STORAGE), flag("--lost", help="also where it has the only copy of files: they are given up")
     )
     def do_forget(self, options: Namespace) -> None:
@@ -180,6 +219,15 @@ class Keeping(Base):
 
 def _said(path: str, copies: Sequence[tuple[str, str]]) -> str:
     return "\n".join(f"{safe(path)} on {safe(name)}: {safe(verdict)}" for name, verdict in copies)
+
+
+def _balanced(state: BalanceState) -> str:
+    how = f"{render.counted(state.moved, 'copy', 'copies')} moved, {render.size(state.size)}"
+    how += f", {state.failed} could not be" if state.failed else ""
+    apart = f"the storages are {100 * state.gap:.1f} % apart"
+    if state.running:
+        return f"{how}, {state.under_way} under way; {apart}"
+    return f"{state.result}: {how}; {apart}" if state.began else "nothing was balanced since the nameserver started"
 
 
 def _quarantine(rows: Sequence[tuple[str, Kept]]) -> Table:
