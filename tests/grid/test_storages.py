@@ -16,7 +16,18 @@ from pathlib import Path
 import pytest
 
 from goggles.client.session import Session
-from goggles.errors import Cancelled, ChecksumMismatch, Conflict, GogglesError, NoSpace, NotFound, Stale, Unavailable
+from goggles.errors import (
+    BadPath,
+    Cancelled,
+    ChecksumMismatch,
+    Conflict,
+    GogglesError,
+    NoSpace,
+    NotFound,
+    PermissionDenied,
+    Stale,
+    Unavailable,
+)
 from goggles.roles import Role
 from goggles.testing.cluster import Cluster, wait_until
 
@@ -574,7 +585,8 @@ def test_a_storage_that_died_is_forgotten_and_its_name_used_again(cluster: Facto
     assert site.nameserver is not None
     site.nameserver.stop()
     site.start_nameserver()
-    site.wait_active(["alice", "bob"], 20)
+    for name in ("alice", "bob"):
+        wait_state(site, name, "active")
     assert sorted(site.states()) == ["alice", "bob"]
     shutil.rmtree(site.root("carol"))
     site.start_storage("carol")
@@ -619,3 +631,51 @@ def test_a_forgotten_storage_that_comes_back_while_it_runs_tells_all_it_has(clus
     site.wait_active(site.names, 20)
     site.wait_settled(20)
     assert all(holders(site, path) == ["alice", "bob"] == sorted(fs.locations(path)) for path in files)
+
+
+# --- quarantine ------------------------------------------------------------------------------
+
+
+def test_what_is_in_quarantine_is_listed_fetched_and_restored_as_a_new_file(cluster: Factory, tmp_path: Path) -> None:
+    site = cluster("alice", "bob")
+    fs = site.connect()
+    data = os.urandom(300_000)
+    fs.mkdir("/d")
+    fs.write("/d/file", data)
+    site.wait_settled(20)
+    flip(site.root("bob") / "d/file")
+    bad = (site.root("bob") / "d/file").read_bytes()
+    assert dict(fs.verify("/d/file"))["bob"] == "bad"
+    site.wait_settled(20)
+    code, out, _ = shell_on(site, "quarantine ls --json")
+    (one,) = json.loads(out[0])
+    assert (code, one["storage"], one["path"], one["size"]) == (0, "bob", "/d/file", 300_000)
+    assert one["why"] == "its bytes have changed since they were written"
+    back = tmp_path / "back"
+    fetch, restore = (f"quarantine {action} bob {one['entry']}" for action in ("get", "restore"))
+    assert shell_on(site, f"{fetch} {back}")[0] == 0
+    assert back.read_bytes() == bad
+    code, _, err = shell_on(site, f"{fetch} {back}")
+    assert (code, "exists already" in err) == (1, True)
+    code, _, err = shell_on(site, f"{restore} /d/file")
+    assert (code, "exists already" in err, content(fs, "/d/file")) == (1, True, data)
+    assert shell_on(site, f"{restore} /d/rescued")[0] == 0
+    assert (content(fs, "/d/rescued"), content(fs, "/d/file")) == (bad, data)
+    assert shell_on(site, f"{restore} -f /d/file", f"{fetch} -f {back}")[0] == 0
+    assert content(fs, "/d/file") == bad
+    with pytest.raises(NotFound):
+        fs.get_quarantined("bob", "2000-01-01/nothing", tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()
+    with pytest.raises(BadPath):
+        fs.get_quarantined("bob", "../site.json", tmp_path / "nothing")
+
+
+def test_quarantine_is_for_administrators_alone(cluster: Factory, tmp_path: Path) -> None:
+    site = cluster("alice")
+    user = site.connect("ann", Role.CLIENT)
+    with pytest.raises(PermissionDenied):
+        list(user.quarantine("alice"))
+    with pytest.raises(PermissionDenied):
+        user.get_quarantined("alice", "2000-01-01/x", tmp_path / "x")
+    with pytest.raises(PermissionDenied):
+        user.forget("alice", True)

@@ -6,13 +6,23 @@ Law: as in `session`.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from goggles.client.calls import Calls
+from goggles.client.ranges import pieces
+from goggles.client.targets import Target, may_write
 from goggles.client.verifying import Verification, files_after
+from goggles.contracts.data import Hop
+from goggles.contracts.orders import Kept
 from goggles.contracts.packed import entries_of, unpack
+from goggles.contracts.records import BalanceState
 from goggles.paths import parse
+from goggles.wire.links import Links
 
+PAGE = 500
+WHOLE = 1 << 62
 RUNNING = 7_200.0  # seconds that a task may take when it is run by hand
 
 
@@ -20,6 +30,7 @@ class Administering:
     """What `Session` builds on."""
 
     _calls: Calls
+    _links: Links
 
     def verify(self, path: str) -> list[tuple[str, str]]:
         """Have every storage that holds a copy read it again: (storage, verdict)."""
@@ -47,10 +58,45 @@ class Administering:
         """Empty a storage for retirement, or use it again."""
         self._calls("drain", str(name), on)
 
+    def balance(self, on: bool = True) -> BalanceState:
+        """Have copies moved until all storages are about equally full, or (`on` False) begin no more of it.  Conflict
+        where it runs already; `balance_state` says how far it is."""
+        return BalanceState.from_wire(self._calls("balance", on))
+
+    def balance_state(self) -> BalanceState:
+        """How far the storages are being balanced, or how the last time ended."""
+        return BalanceState.from_wire(self._calls("balance_state"))
+
     def forget(self, name: str, lost: bool = False) -> dict[str, Any]:
         """Take a storage that is gone for good out of the site; Conflict while it is connected, or where it has the
         only copy of files and `lost` does not give them up.  Answers storage, copies, lost, elsewhere."""
         return dict(self._calls("forget", str(name), lost, timeout=RUNNING))
+
+    def quarantine(self, storage: str) -> Iterator[Kept]:
+        """What a storage has put away, a page at a time, in byte order of the entries."""
+        after = ""
+        while True:
+            page = [Kept.from_wire(pairs) for pairs in self._calls("quarantine", str(storage), after, PAGE)]
+            yield from page
+            if len(page) < PAGE:
+                return
+            after = page[-1].entry
+
+    def get_quarantined(self, storage: str, entry: str, local: Path, overwrite: bool = False) -> int:
+        """Fetch one entry of a quarantine into a local file; its bytes.  AlreadyExists, NotFound."""
+        may_write(Path(local), overwrite)
+        hop = Hop.from_wire(self._calls("open_quarantined", str(storage), str(entry)))
+        target, size = Target(Path(local)), 0
+        try:
+            target.begin("", 0)
+            for piece in pieces(self._links, hop, 0, WHOLE, "read_quarantined"):
+                target.write(piece)
+                size += len(piece)
+            target.finish()
+        except BaseException:
+            target.drop()
+            raise
+        return size
 
     def accounts(self) -> list[tuple[str, str]]:
         """(name, level) of all accounts."""

@@ -49,7 +49,7 @@ class Reading:
             problem = Unavailable(f"no storage that is up holds {self.ticket.path}")
             for hop in self.ticket.hops:
                 try:
-                    for chunk in self._range(hop, offset, self._left(begin, offset, length)):
+                    for chunk in pieces(self._links, hop, offset, self._left(begin, offset, length)):
                         self.pinned = True
                         offset += len(chunk)
                         used[hop.name] = None
@@ -80,21 +80,23 @@ class Reading:
         message = f"{self.ticket.path} was read with wrong bytes from {', '.join(used)}"
         raise ChecksumMismatch(message, "they were reported; read it again")
 
-    def _range(self, hop: Hop, offset: int, length: int) -> Iterator[bytes]:
-        if length <= 0:
-            return
-        with self._links.to(hop.name, Address(hop.host, hop.port)) as link:
-            link.send_value(Kind.REQUEST, ("read", hop.grant, offset, length, hop.after))
-            link.answer()
-            buffer = Buffer()
-            while True:
-                kind, value = link.receive(buffer)
-                if kind is Kind.END:
-                    return
-                length -= buffer.used
-                if kind is not Kind.DATA or length < 0:
-                    raise link.refusal(kind, value)
-                yield bytes(buffer.data)
+
+def pieces(links: Links, hop: Hop, offset: int, length: int, request: str = "read") -> Iterator[bytes]:
+    """What one storage sends for a request of this kind: `length` bytes at most."""
+    if length <= 0:
+        return
+    with links.to(hop.name, Address(hop.host, hop.port)) as link:
+        link.send_value(Kind.REQUEST, (request, hop.grant, offset, length, hop.after))
+        link.answer()
+        buffer = Buffer()
+        while True:
+            kind, value = link.receive(buffer)
+            if kind is Kind.END:
+                return
+            length -= buffer.used
+            if kind is not Kind.DATA or length < 0:
+                raise link.refusal(kind, value)
+            yield bytes(buffer.data)
 
 
 class RangeReader(io.RawIOBase):

@@ -17,6 +17,7 @@ from goggles.errors import PermissionDenied, Stale
 
 WRITE = "write"
 READ = "read"
+QUARANTINED = "quarantined"  # to read what a storage has put away; `path` is the entry
 PUSH = "push"  # from a storage of another site; `subject` is the arrival
 LIFETIME = 12 * 3600.0
 _encode = json.JSONEncoder(separators=(",", ":")).encode

@@ -162,6 +162,17 @@ class Held(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Kept(Record):
+    """One file in the quarantine of a storage.  `entry` names it there, `path` is where it was, `why` may be ''."""
+
+    entry: str
+    size: int
+    when: float  # seconds since 1970, UTC
+    why: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class ScrubState(Record):
     """How far a storage is with reading all its files again.  Times are seconds since 1970, UTC; 0: never.
 

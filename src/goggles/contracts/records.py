@@ -126,6 +126,21 @@ class SiteInfo(Record):
     reviews: int = 0  # files whose copies are being counted or read again, before some are made or let go
 
 
+@dataclass(frozen=True, slots=True)
+class BalanceState(Record):
+    """How far storages are being balanced, or how the last time ended.  Times are seconds since 1970, UTC."""
+
+    running: bool = False
+    began: float = 0.0  # 0: never, since this nameserver started
+    ended: float = 0.0
+    moved: int = 0  # copies
+    size: int = 0  # bytes of them
+    failed: int = 0  # copies that could not be moved
+    under_way: int = 0
+    gap: float = 0.0  # how far the fullest and the emptiest storage are apart, as shares of their room
+    result: str = ""  # even, as even as it gets, stopped
+
+
 Entry: TypeAlias = FileInfo | DirInfo
 
 

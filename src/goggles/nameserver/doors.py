@@ -17,8 +17,10 @@ from goggles.contracts.records import Record, Value
 from goggles.errors import BadRequest, GogglesError, LimitExceeded
 from goggles.nameserver.accounts import Accounts
 from goggles.nameserver.attach import Attachment
+from goggles.nameserver.balancing import Balancing
 from goggles.nameserver.forgetting import Forgetting
 from goggles.nameserver.namespace import Namespace
+from goggles.nameserver.quarantining import Quarantining
 from goggles.nameserver.reading import Reading
 from goggles.nameserver.repair import Repair
 from goggles.nameserver.scrubbing import Scrubbing
@@ -46,7 +48,9 @@ class Owners:
     accounts: Accounts
     verifying: Verifying
     scrubbing: Scrubbing
+    balancing: Balancing
     forgetting: Forgetting
+    quarantining: Quarantining
     export: Any  # () -> path of the exported tree.json
 
 

@@ -20,9 +20,11 @@ from goggles.meta.database import Database
 from goggles.nameserver import treejson
 from goggles.nameserver.accounts import Accounts
 from goggles.nameserver.attach import Attachment
+from goggles.nameserver.balancing import Balancing
 from goggles.nameserver.courier import Courier
 from goggles.nameserver.forgetting import Forgetting
 from goggles.nameserver.namespace import Namespace
+from goggles.nameserver.quarantining import Quarantining
 from goggles.nameserver.reading import Reading
 from goggles.nameserver.repair import Repair
 from goggles.nameserver.scrubbing import Scrubbing
@@ -117,7 +119,9 @@ class Nameserver:
             accounts=accounts,
             verifying=verifying,
             scrubbing=Scrubbing(site, verifying),
+            balancing=Balancing(site, repair),
             forgetting=Forgetting(site),
+            quarantining=Quarantining(site),
             export=self.export_tree,
         )
         self.owners = owners

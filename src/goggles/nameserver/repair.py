@@ -12,7 +12,7 @@ import logging
 import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from goggles import failpoints
@@ -39,10 +39,15 @@ RETRY = 10.0  # seconds until a failed repair is tried again
 FRESH = 600.0  # seconds for which a copy that was read counts as good enough to let others go
 ASK_AGAIN = 120.0  # seconds until a copy is sent to be read once more
 CHECKS = 200
+FIRST_TO_GO = 2.0  # fuller than any storage
 
 
 def _nobody(node: Node, path: DfsPath, version: str, then: Callable[[], None]) -> None:
     """Until somebody is there to check copies nothing is trimmed."""
+
+
+def _nothing() -> None:
+    """Until somebody has more to do."""
 
 
 @dataclass(slots=True)
@@ -66,6 +71,8 @@ class Repair:
         self._room: tuple[object, ...] = ()  # what the storages were like when they got stuck
         self._asked: dict[int, float] = {}  # entry id: monotonic time at which a copy was sent to be read
         self._to_check: deque[tuple[Node, DfsPath, Entry]] = deque()
+        self.leaving: dict[int, int] = {}  # entry id: the storage whose copy goes, if one is too many
+        self.beside: Callable[[], None] = _nothing  # more to do in each round, when what is owed has been planned
         self.check: Callable[[Node, DfsPath, str, Callable[[], None]], None] = _nobody
         self.checking: Callable[[], int] = lambda: 0
         site.reviews = self.reviews
@@ -103,7 +110,9 @@ class Repair:
         busy = self._housekeeping.step()
         if self._settling():
             return busy
-        return any([self._sweep(), self._reconsider(), self._check_some(), self._plan(), busy])
+        more = any([self._sweep(), self._reconsider(), self._check_some(), self._plan(), busy])
+        self.beside()
+        return more
 
     # --- time passes -----------------------------------------------------------------------
 
@@ -211,10 +220,14 @@ class Repair:
     def assess(self, entry: Entry, holders: list[int]) -> Assessment:
         return assess(
             1 if entry.copies is None else entry.copies,
-            [self._copy(self._site.roster.get(holder)) for holder in holders],
+            [self._copy(entry.id, self._site.roster.get(holder)) for holder in holders],
         )
 
-    def _copy(self, node: Node) -> Copy:
+    def _copy(self, entry: int, node: Node) -> Copy:
+        copy = self.copy_on(node)
+        return replace(copy, fill=FIRST_TO_GO) if self.leaving.get(entry) == node.id else copy
+
+    def copy_on(self, node: Node) -> Copy:
         return Copy(node.id, node.standing, node.zone, node.used / max(1, node.capacity))
 
     def _trim(self, tx: Transaction, entry: Entry, node: Node) -> None:

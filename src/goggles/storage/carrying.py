@@ -25,6 +25,10 @@ from goggles.storage.staging import PART, Fsync, check_upload
 from goggles.storage.unsynced import Unsynced
 
 Result = tuple[Value, ...]
+BAD = "its bytes have changed since they were written"
+UNKNOWN = "the tree does not have it, or not with these bytes"
+UNWANTED = "it was staged, and nobody waited for it"
+IN_THE_WAY = "something else came to its place"
 OK: Result = ("ok",)
 
 
@@ -50,6 +54,7 @@ class Carrier:
         self._touched = Unsynced(fsync)
         self._new = Unsynced(fsync)  # directories in which others were made
         root.made = self._new.keep
+        self.bad: set[str] = set()  # versions whose bytes were read, and are not what their note says
         self._failed = ""  # the first order of this session that could not be carried out
         self._kinds: dict[str, Callable[..., None]] = {
             "mkdir": self._mkdir,
@@ -119,7 +124,7 @@ class Carrier:
             os.rename(name, there, src_dir_fd=fd, dst_dir_fd=self._staging)
             self._touched.keep(self._staging)
         else:
-            self._quarantine_at(name, fd, path)
+            self._quarantine_at(name, fd, path, IN_THE_WAY)
         self._touched.keep(fd)
 
     def _empty_aside(self, name: str, fd: int, path: DfsPath) -> None:
@@ -222,7 +227,7 @@ class Carrier:
                 return
             raise NotFound(f"upload {upload} is not staged here")
         if self._version_at(path) == version:
-            self._quarantine_staged(staged)  # a second copy of what stands at its place already
+            self._quarantine_staged(staged, IN_THE_WAY)  # a second copy of what stands at its place already
             return
         with self._place(path) as (fd, name):
             self._clear_way(name, fd, path, replaces)
@@ -285,7 +290,7 @@ class Carrier:
         if self._version_at(target) == version:
             if there == version:  # a second copy of what stands at its place already
                 with self._root.parent(source) as (fd, name):
-                    self._quarantine_at(name, fd, source)
+                    self._quarantine_at(name, fd, source, IN_THE_WAY)
                     self._touched.keep(fd)
             return
         if there is None or (there != version and kind_of(check_upload(version), self._staging)):
@@ -344,12 +349,13 @@ class Carrier:
         if self._version_at(path, believed=False) != version:
             self._need_version(path, there, version)
         with self._root.parent(path) as (fd, name):
-            self._quarantine_at(name, fd, path)
+            self._quarantine_at(name, fd, path, BAD if version in self.bad else UNKNOWN)
             self._touched.keep(fd)
+        self.bad.discard(version)
 
-    def _quarantine_at(self, name: str, fd: int, path: DfsPath) -> None:
+    def _quarantine_at(self, name: str, fd: int, path: DfsPath, why: str) -> None:
         size = os.stat(name, dir_fd=fd, follow_symlinks=False).st_size
-        self._quarantine.take(name, fd, path)
+        self._quarantine.take(name, fd, path, why)
         self._freed(size)
 
     def _discard(self, upload: str) -> None:
@@ -361,10 +367,10 @@ class Carrier:
                 if name == staged:
                     self._freed(size)
 
-    def _quarantine_staged(self, upload: str) -> None:
+    def _quarantine_staged(self, upload: str, why: str = UNWANTED) -> None:
         staged = check_upload(upload)
         if kind_of(staged, self._staging):
-            self._quarantine_at(staged, self._staging, DfsPath(f"/staged-{staged}"))
+            self._quarantine_at(staged, self._staging, DfsPath(f"/staged-{staged}"), why)
 
     # --- versions --------------------------------------------------------------------------
 

@@ -8,13 +8,15 @@ has on its way is read and thrown away, so that the connection stays usable.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Sequence
+from io import FileIO
 
 from goggles import failpoints
 from goggles.clock import Clock
 from goggles.contracts.data import MAX_HOPS, SMALL, Next
-from goggles.contracts.grants import PUSH, READ, WRITE, Grant, check
+from goggles.contracts.grants import PUSH, QUARANTINED, READ, WRITE, Grant, check
 from goggles.errors import BadRequest, Conflict, ConnectionLost, GogglesError, ProtocolError, StorageFailure
 from goggles.storage import delivering
 from goggles.storage.atwork import AtWork
@@ -32,7 +34,7 @@ from goggles.wire.service import Caller
 log = logging.getLogger(__name__)
 IDLE = 300.0  # seconds without a request until a connection is closed
 REMEMBERED = 100_000  # uploads
-KINDS = ("write", "resume", "staged", "write_many", "read", "read_many", "arrived", "append")
+KINDS = ("write", "resume", "staged", "write_many", "read", "read_many", "read_quarantined", "arrived", "append")
 
 
 class DataServer:
@@ -97,7 +99,7 @@ class DataServer:
             self._write(link, caller, request)
         elif request[0] == "staged":
             self._staged(link, caller, request)
-        elif request[0] == "read":
+        elif request[0] in ("read", "read_quarantined"):
             self._read(link, caller, request)
         elif request[0] == "read_many":
             self._read_many(link, caller, request)
@@ -217,9 +219,12 @@ class DataServer:
     def _read(self, link: DataLink, caller: Caller, request: tuple[object, ...]) -> None:
         try:
             grant, offset, length, after = _read_request(request)
-            allowed = self._check(grant, READ, caller)
+            kept = request[0] == "read_quarantined"
+            allowed = self._check(grant, QUARANTINED if kept else READ, caller)
             self._orders.wait_for(after)
-            self._send(link, allowed, offset, length)
+            with self._open(allowed, kept) as file:
+                size = os.fstat(file.fileno()).st_size if kept else allowed.size
+                self._send(link, file, allowed.path, min(offset, size), max(0, min(length, size - offset)))
         except ConnectionLost:
             raise
         except Exception as error:  # noqa: BLE001 - told to the caller; `faults.known` logs what is not ours
@@ -234,24 +239,25 @@ class DataServer:
             return
         read_many(link, self._vault, wanted, lambda sealed: self._check(sealed, READ, caller))
 
-    def _send(self, link: DataLink, grant: Grant, offset: int, length: int) -> None:
-        length = max(0, min(length, grant.size - offset))
-        with self._vault.read(grant.path, grant.subject) as file:
-            file.seek(min(offset, grant.size))
-            if length <= SMALL:
-                data = file.read(length)
-                if len(data) < length:
-                    raise StorageFailure(f"{grant.path} is shorter on storage {self._name} than it should be")
-                link.send_together(Kind.OK, (length,), [data], (length, ""))
-                return
-            link.send_value(Kind.OK, (length,))
-            buffer, left = Buffer(), length
-            while left:
-                buffer.used = file.readinto(buffer.space[: min(left, CHUNK)]) or 0
-                if not buffer.used:
-                    raise StorageFailure(f"{grant.path} is shorter on storage {self._name} than it should be")
-                link.send_data(buffer)
-                left -= buffer.used
+    def _open(self, grant: Grant, kept: bool) -> FileIO:
+        return self._vault.quarantine.open(grant.path) if kept else self._vault.read(grant.path, grant.subject)
+
+    def _send(self, link: DataLink, file: FileIO, path: str, offset: int, length: int) -> None:
+        file.seek(offset)
+        if length <= SMALL:
+            data = file.read(length)
+            if len(data) < length:
+                raise StorageFailure(f"{path} is shorter on storage {self._name} than it should be")
+            link.send_together(Kind.OK, (length,), [data], (length, ""))
+            return
+        link.send_value(Kind.OK, (length,))
+        buffer, left = Buffer(), length
+        while left:
+            buffer.used = file.readinto(buffer.space[: min(left, CHUNK)]) or 0
+            if not buffer.used:
+                raise StorageFailure(f"{path} is shorter on storage {self._name} than it should be")
+            link.send_data(buffer)
+            left -= buffer.used
         link.send_value(Kind.END, (length, ""))
 
     def _check(self, grant: bytes, kind: str, caller: Caller) -> Grant:
@@ -270,6 +276,8 @@ def _write_request(request: tuple[object, ...]) -> tuple[bytes, int, tuple[Next,
 
 def _read_request(request: tuple[object, ...]) -> tuple[bytes, int, int, int]:
     match request:
-        case ("read", bytes(grant), int(offset), int(length), int(after)) if offset >= 0 and length >= 0:
+        case ("read" | "read_quarantined", bytes(grant), int(offset), int(length), int(after)) if (
+            offset >= 0 and length >= 0
+        ):
             return grant, offset, length, after
-    raise BadRequest("a read request must be (read, grant, offset, length, after)")
+    raise BadRequest("a read request must be (KIND, grant, offset, length, after)")

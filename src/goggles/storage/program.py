@@ -79,7 +79,7 @@ class Storage:
             settings.name, self.vault, orders, self._links, lambda: self.attachment.connect(), self._notifier.notify
         )
         doors = Doors(
-            lambda caller: StorageService(caller, orders, scripting, self._health),
+            lambda caller: StorageService(caller, orders, scripting, self.vault.quarantine, self._health),
             _level,
             data.serve,
             takes_objects=True,

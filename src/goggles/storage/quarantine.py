@@ -1,6 +1,8 @@
 """What a self-check took away: moved aside, kept for a time, never deleted at once.
 
-Layout: .goggles/quarantine/<YYYY-MM-DD>/<path as it was>, with a suffix where that is taken.
+Layout: .goggles/quarantine/<YYYY-MM-DD>/<path as it was>, with a suffix where that is taken; on each file the extended
+attribute `user.goggles.kept`, JSON with was (its path), why and when (seconds since 1970, UTC).  An *entry* is the path
+below .goggles/quarantine.
 
 Law: a day is as old as the time that storages have run here since the last thing came into it (ages.json).  Clocks that
 jump, or were wrong for a while, delete nothing.
@@ -8,7 +10,9 @@ jump, or were wrong for a while, delete nothing.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import itertools
 import json
 import logging
 import os
@@ -16,16 +20,21 @@ import secrets
 import shutil
 import threading
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
 from goggles import failpoints
 from goggles.clock import Clock
-from goggles.errors import NotADirectory
-from goggles.paths import DfsPath, parts, shorten
-from goggles.storage.containment import Root, kind_of, sync_folder, to_disk
+from goggles.contracts.orders import Kept
+from goggles.errors import GogglesError, NotADirectory, NotFound
+from goggles.paths import ROOT, DfsPath, parse, parts, shorten, show
+from goggles.storage.containment import Root, kind_of, open_regular, sync_folder, to_disk
+from goggles.storage.inorder import files_after
 
 log = logging.getLogger(__name__)
 KEEP = 7 * 86_400.0
+LABEL = "user.goggles.kept"
 AGES, GOING = "ages.json", "going."
 
 
@@ -41,8 +50,9 @@ class Quarantine:
         self._opened = clock.monotonic()
         self._since: dict[str, float] = {}  # day: when it last got something, monotonic
 
-    def take(self, name: str, fd: int, was: DfsPath) -> None:
-        """Move the file `name` of the directory `fd` here; `was` is its path in the tree."""
+    def take(self, name: str, fd: int, was: DfsPath, why: str) -> None:
+        """Move the file `name` of the directory `fd` here; `was` is its path in the tree, `why` is for people."""
+        _label(name, fd, was, why, self._clock.now())
         today = datetime.datetime.fromtimestamp(self._clock.now(), datetime.UTC).strftime("%Y-%m-%d")
         with self._lock:
             self._renew(today)
@@ -66,6 +76,25 @@ class Quarantine:
                 os.rename(name, base, src_dir_fd=fd, dst_dir_fd=target)
                 failpoints.hit("storage.quarantine.after_rename")
                 to_disk(target)
+        finally:
+            root.close()
+
+    def listing(self, after: str, limit: int) -> list[Kept]:
+        """Up to `limit` files of it that come after the entry `after` ('': from the first)."""
+        root = Root(self._folder)
+        try:
+            places = (path for path in files_after(root, _place(after) if after else ROOT) if _is_entry(path))
+            found = (_kept(root, path) for path in places)
+            return list(itertools.islice((kept for kept in found if kept is not None), limit))
+        finally:
+            root.close()
+
+    def open(self, entry: str) -> FileIO:
+        """One file of it, for reading; BadPath, NotFound."""
+        path = _place(entry)
+        root = Root(self._folder)
+        try:
+            return open(root.open_file(path), "rb", buffering=0)
         finally:
             root.close()
 
@@ -104,6 +133,52 @@ class Quarantine:
         hidden.replace(self._folder / AGES)
         self._written = ages
         self._since |= dict.fromkeys(ages, self._clock.monotonic())
+
+
+def _place(entry: str) -> DfsPath:
+    """Where an entry lies below the folder."""
+    path = parse("/" + entry)
+    if not _is_entry(path):
+        raise NotFound(f"{show(entry[:200])} is no entry of a quarantine", "see: quarantine ls STORAGE")
+    return path
+
+
+def _is_entry(path: DfsPath) -> bool:
+    names = parts(path)
+    return len(names) > 1 and not names[0].startswith(GOING)
+
+
+def _kept(root: Root, path: DfsPath) -> Kept | None:
+    """What is known of one file; None where it has gone.  Without a label its path and times say what they can."""
+    try:
+        fd = root.open_file(path)
+    except GogglesError:
+        return None
+    try:
+        status, label = os.fstat(fd), _label_of(fd)
+    finally:
+        os.close(fd)
+    was = label.get("was") or "/" + "/".join(parts(path)[1:])
+    when = label.get("when") or status.st_ctime
+    return Kept(path[1:], status.st_size, float(when), str(label.get("why") or ""), str(was))
+
+
+def _label(name: str, fd: int, was: DfsPath, why: str, when: float) -> None:
+    """Write on the file why it is put away; where it can not be written on, it is put away without."""
+    with contextlib.suppress(OSError, GogglesError):
+        opened = open_regular(name, fd)
+        try:
+            os.setxattr(opened, LABEL, json.dumps({"was": was, "why": why, "when": when}).encode())
+        finally:
+            os.close(opened)
+
+
+def _label_of(fd: int) -> dict[str, Any]:
+    try:
+        found = json.loads(os.getxattr(fd, LABEL))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _read(path: Path) -> dict[str, float]:

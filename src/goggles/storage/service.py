@@ -11,20 +11,29 @@ from typing import Any
 
 from goggles.contracts.records import Pairs, Value
 from goggles.roles import Level, Role
+from goggles.storage.quarantine import Quarantine
 from goggles.storage.scripting import RemoteFile, Scripting
 from goggles.storage.stream import OrderStream
 from goggles.wire.service import USERS, Caller, Service, exposed
+
+PAGE = 500
 
 
 class StorageService(Service):
     """All doors of a storage."""
 
     def __init__(
-        self, caller: Caller, orders: OrderStream, scripting: Scripting, health: Callable[[], tuple[str, str]]
+        self,
+        caller: Caller,
+        orders: OrderStream,
+        scripting: Scripting,
+        quarantine: Quarantine,
+        health: Callable[[], tuple[str, str]],
     ) -> None:
         super().__init__(caller)
         self._orders = orders
         self._scripting = scripting
+        self._quarantine = quarantine
         self._health = health
         self._open_files: list[RemoteFile] = []
 
@@ -37,6 +46,11 @@ class StorageService(Service):
     def carry_out(self, session: str, first: int, orders: tuple[Value, ...]) -> tuple[tuple[Value, ...], ...]:
         """Carry out orders in their order; see goggles.contracts.orders."""
         return self._orders.carry_out(session, first, orders)
+
+    @exposed(Role.NAMESERVER)
+    def quarantined(self, after: str, limit: int) -> tuple[Pairs, ...]:
+        """A page of what is in quarantine, after the entry `after`; see Kept."""
+        return tuple(kept.to_wire() for kept in self._quarantine.listing(after, min(max(0, limit), PAGE)))
 
     @exposed(*USERS, level=Level.NONE)
     def open(self, path: str, mode: str = "rb") -> Any:

@@ -39,6 +39,7 @@ from goggles.storage.staging import PART, Fsync, SharedFsync, StagedWrite, check
 log = logging.getLogger(__name__)
 OWN = ".goggles"
 FORMAT = 1
+REMOVED = "the directory that it was in was removed, and it was never in the tree"
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +284,7 @@ class Vault:
         try:
             size = os.lstat(folder / name).st_size
             if self._is_foreign(name, fd):
-                self.quarantine.take(name, fd, DfsPath("/" + str(below / name)))
+                self.quarantine.take(name, fd, DfsPath("/" + str(below / name)), REMOVED)
             return size
         finally:
             os.close(fd)
@@ -320,6 +321,8 @@ class Vault:
                 digest = digest_of(fd)
             size = os.fstat(fd).st_size
         word = "unsure" if note is None else "good" if digest == note else "bad"
+        if word == "bad":
+            self._carrier.bad.add(version)
         return f"{word} {digest} {size}"
 
     @staticmethod

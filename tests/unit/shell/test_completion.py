@@ -10,6 +10,7 @@ from prompt_toolkit.document import Document
 
 from goggles.client.shell.completion import ShellCompleter
 from goggles.client.shell.loop import Shell
+from goggles.contracts.orders import Kept
 from goggles.contracts.records import FILE, Entry, FileInfo
 
 
@@ -20,6 +21,9 @@ class Tree:
         known = {"generation": 1, "copies": 2, "live": 2, "storages": ("alice",), "source": "goggles", "uploader": "me"}
         file = FileInfo(path="/in-tree", type=FILE, size=1, hash="0" * 64, created=0.0, modified=0.0, **known)  # type: ignore[arg-type]
         return [file]
+
+    def quarantine(self, storage: str) -> list[Kept]:
+        return [Kept("2026-03-01/in my folder", 1, 0.0, "", "/in my folder")] if storage == "alice" else []
 
     def exists(self, path: str) -> bool:
         return False
@@ -57,6 +61,11 @@ def offered(completer: ShellCompleter, line: str) -> set[str]:
         ("put 'ba", {"'back\\slash'"}),
         ('put "ba', {"back\\\\slash"}),
         ("pw", {"pwd"}),
+        ("quarantine ", {"ls", "get", "restore"}),
+        ("quarantine get alice 2", {"2026-03-01/in\\ my\\ folder"}),
+        ("quarantine get bob 2", set()),
+        ("quarantine get alice x in", {"in-folder"}),
+        ("quarantine restore alice x in", {"in-tree"}),
         ("nonsense in", set()),
     ],
 )

@@ -235,7 +235,7 @@ def test_a_day_of_the_quarantine_ages_over_restarts_and_by_running_time_alone(tm
     clock, folder = Wall(), tmp_path / "q"
     (tmp_path / "x").write_bytes(b"precious")
     fd = os.open(tmp_path, os.O_RDONLY)
-    Quarantine(folder, clock).take("x", fd, "/x")
+    Quarantine(folder, clock).take("x", fd, "/x", "a test")
     os.close(fd)
     clock.wall += 400 * 86_400  # it was booted with the clock of 1970
     for days in (3, 3, 2):

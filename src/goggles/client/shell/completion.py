@@ -5,6 +5,7 @@ Law: it never disturbs: what goes wrong while completing is no more than no comp
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -12,7 +13,18 @@ from typing import TYPE_CHECKING
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
-from goggles.client.shell.grammar import COMMAND, LOCAL, REMOTE, RUN, STORAGE, TASK, Grammar
+from goggles.client.shell.grammar import (
+    ACTIONS,
+    COMMAND,
+    ENTRY,
+    LOCAL,
+    PUT_AWAY,
+    REMOTE,
+    RUN,
+    STORAGE,
+    TASK,
+    Grammar,
+)
 from goggles.client.shell.words import Piece, escape, resolve, safe, scan
 from goggles.contracts.records import DirInfo
 from goggles.errors import GogglesError
@@ -48,17 +60,19 @@ class ShellCompleter(Completer):
         if piece.text.startswith("-"):
             yield from self._words(line, piece, [name for one in grammar.flags for name in one.names])
             return
-        yield from self._argument(line, piece, self._kind(grammar, pieces[1:]))
+        yield from self._argument(line, piece, self._kind(grammar, pieces[1:]), [each.text for each in pieces])
 
     def _kind(self, grammar: Grammar, before: list[Piece]) -> str:
         if before and before[-1].text == "-o":
             return LOCAL if grammar.name == "get" else REMOTE
         place = _positionals(grammar, before)
+        if grammar.name == "quarantine" and place == 3:
+            return LOCAL if before[0].text == "get" else REMOTE
         if grammar.name in ("put", "get") and place >= 1:
             return "both"
         return grammar.kind(place)
 
-    def _argument(self, line: str, piece: Piece, kind: str) -> Iterator[Completion]:
+    def _argument(self, line: str, piece: Piece, kind: str, before: list[str]) -> Iterator[Completion]:
         if kind in (REMOTE, "both"):
             yield from self._remote(line, piece)
         if kind in (LOCAL, "both"):
@@ -69,6 +83,11 @@ class ShellCompleter(Completer):
             yield from self._words(line, piece, [RUN])
         if kind == TASK:
             yield from self._words(line, piece, [escape(task["name"]) for task in self._shell.session.tasks()])
+        if kind == PUT_AWAY:
+            yield from self._words(line, piece, ACTIONS)
+        if kind == ENTRY:
+            kept = itertools.islice(self._shell.session.quarantine(before[-1]), PAGE)
+            yield from self._words(line, piece, [escape(one.entry) for one in kept])
         if kind == COMMAND:
             yield from self._words(line, piece, self._shell.commands)
 

@@ -18,6 +18,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 REMOTE, LOCAL, STORAGE, COMMAND, TEXT = "remote", "local", "storage", "command", "text"
 RUN, TASK = "run", "task"
+PUT_AWAY, ENTRY = "put away", "entry"  # what is done with a quarantine, and one thing in it
+ACTIONS = ("ls", "get", "restore")
 
 
 @dataclass(frozen=True, slots=True)

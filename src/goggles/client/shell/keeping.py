@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import tempfile
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
 
 from goggles.client.api import Progress
 from goggles.client.shell import render
 from goggles.client.shell.base import Base, Failures
-from goggles.client.shell.grammar import REMOTE, STORAGE, Argument, flag, takes
+from goggles.client.shell.grammar import ENTRY, PUT_AWAY, REMOTE, STORAGE, TEXT, Argument, flag, takes
 from goggles.client.shell.words import escape, safe
 from goggles.client.verifying import Checked
-from goggles.errors import BadRequest, Cancelled
+from goggles.contracts.orders import Kept
+from goggles.contracts.records import BalanceState
+from goggles.errors import AlreadyExists, BadRequest, Cancelled
 from goggles.paths import ROOT, DfsPath
+
+LOOK = 1.0  # seconds between looks at what runs
 
 
 @dataclass(slots=True)
@@ -106,6 +116,42 @@ class Keeping(Base):
         return files, size
 
     @takes(
+        flag("--background", help="begin, and do not wait"),
+        flag("--status", help="how far it is, or how it ended"),
+        flag("--stop", help="begin no more moves"),
+    )
+    def do_balance(self, options: Namespace) -> None:
+        """Move copies until all storages are about equally full, with the new copy made before the old one goes.
+
+        For administrators.  It waits for the end and shows how far it is; Ctrl-C stops it.  Storages that are being
+        drained, or do not take new files, are left alone; zones are kept apart."""
+        if options.status:
+            state = self.session.balance_state()
+        elif options.stop:
+            state = self.session.balance(False)
+        else:
+            state = self.session.balance()
+            if not options.background:
+                state = self._follow_balance()
+        self.show(options, dict(state.to_wire()), _balanced(state))
+
+    def _follow_balance(self) -> BalanceState:
+        """Until it has ended; Ctrl-C stops it, and a second one leaves it to come to its end."""
+        said, stopped = "", False
+        while (state := self.session.balance_state()).running:
+            text = _balanced(state)
+            if self.interactive and text != said:
+                self.note(text)
+                said = text
+            if self.cancel.wait(LOOK):
+                if stopped:
+                    break
+                self.session.balance(False)
+                self.cancel.clear()
+                stopped = True
+        return state
+
+    @takes(
         Argument("name", STORAGE), flag("--lost", help="also where it has the only copy of files: they are given up")
     )
     def do_forget(self, options: Namespace) -> None:
@@ -119,6 +165,75 @@ class Keeping(Base):
             text += f", {done['lost']} of them the last here ({done['elsewhere']} of these other librarians have)"
         self.show(options, done, text)
 
+    @takes(
+        Argument("action", PUT_AWAY),
+        Argument("storage", STORAGE, "?"),
+        Argument("entry", ENTRY, "?"),
+        Argument("target", TEXT, "?"),
+        flag("-f", help="over what is there"),
+    )
+    def do_quarantine(self, options: Namespace) -> None:
+        """What storages have put away: quarantine ls [STORAGE], and to have one of it back
+
+        quarantine get STORAGE ENTRY LOCAL: into a local file; quarantine restore STORAGE ENTRY PATH: as a new file of
+        the tree.  For administrators.  Nothing is taken out of the quarantine by that; it goes after its time."""
+        if options.action == "ls" and options.entry is None:
+            self._list_quarantine(options)
+        elif options.action in ("get", "restore") and options.target is not None:
+            done = self._get_kept(options) if options.action == "get" else self._restore_kept(options)
+            self.show(options, done, f"{render.size(done['size'])} in {safe(str(done['to']))}")
+        else:
+            raise BadRequest("quarantine takes: ls [STORAGE], get STORAGE ENTRY LOCAL, restore STORAGE ENTRY PATH")
+
+    def _list_quarantine(self, options: Namespace) -> None:
+        names = [options.storage] if options.storage else [info.name for info in self.session.du()[1]]
+        rows: list[tuple[str, Kept]] = []
+
+        def add(name: str) -> None:
+            rows.extend((name, kept) for kept in self.session.quarantine(name))
+
+        try:
+            self.each(names, add)
+        finally:
+            data = [{"storage": name, **dict(kept.to_wire())} for name, kept in rows]
+            self.show(options, data, _quarantine(rows) if rows else "nothing is in quarantine")
+
+    def _get_kept(self, options: Namespace) -> dict[str, Any]:
+        target = self.local_path(options.target)
+        if target.is_dir():
+            target = target / options.entry.rpartition("/")[2]
+        size = self.session.get_quarantined(options.storage, options.entry, target, overwrite=options.f)
+        return {"storage": options.storage, "entry": options.entry, "to": str(target), "size": size}
+
+    def _restore_kept(self, options: Namespace) -> dict[str, Any]:
+        """By way of a local file, like any upload."""
+        path = self.target(options.target, options.entry.rpartition("/")[2])
+        if not options.f and self.session.exists(path):
+            raise AlreadyExists(f"{path} exists already", "give another PATH; restore -f replaces what is there")
+        with tempfile.TemporaryDirectory(prefix="goggles-") as folder:
+            local = Path(folder) / "kept"
+            size = self.session.get_quarantined(options.storage, options.entry, local)
+            self.session.put(local, path, overwrite=options.f)
+        return {"storage": options.storage, "entry": options.entry, "to": path, "size": size}
+
 
 def _said(path: str, copies: Sequence[tuple[str, str]]) -> str:
     return "\n".join(f"{safe(path)} on {safe(name)}: {safe(verdict)}" for name, verdict in copies)
+
+
+def _balanced(state: BalanceState) -> str:
+    how = f"{render.counted(state.moved, 'copy', 'copies')} moved, {render.size(state.size)}"
+    how += f", {state.failed} could not be" if state.failed else ""
+    apart = f"the storages are {100 * state.gap:.1f} % apart"
+    if state.running:
+        return f"{how}, {state.under_way} under way; {apart}"
+    return f"{state.result}: {how}; {apart}" if state.began else "nothing was balanced since the nameserver started"
+
+
+def _quarantine(rows: Sequence[tuple[str, Kept]]) -> Table:
+    headings = [("storage", "left"), ("size", "right"), ("since", "left"), ("why", "path"), ("was", "path")]
+    made = render.table([*headings, ("entry", "path")])
+    for name, kept in rows:
+        words = [safe(name), render.size(kept.size), render.when(kept.when), safe(kept.why) or "-", safe(kept.path)]
+        made.add_row(*map(Text, words), Text(safe(kept.entry)))
+    return made

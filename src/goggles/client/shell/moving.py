@@ -17,7 +17,7 @@ from goggles.paths import DfsPath, show, split
 class Moving(Base):
     """Transfers can be cancelled at any moment and leave nothing half done."""
 
-    transfers = frozenset({"get", "put", "cp", "cat", "verify"})
+    transfers = frozenset({"get", "put", "cp", "cat", "verify", "balance"})
 
     @takes(
         Argument("path", REMOTE, "+"),
