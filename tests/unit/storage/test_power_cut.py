@@ -24,7 +24,9 @@ from goggles.contracts.orders import Order
 from goggles.errors import GogglesError
 from goggles.storage import containment
 from goggles.storage.vault import Vault
-from goggles.testing.powercut import Recorder, State
+from goggles.testing import aftermath
+from goggles.testing.aftermath import State
+from goggles.testing.powercut import Recorder
 
 STATES = 150
 SITE = "5" * 32
@@ -282,12 +284,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("seed", range(4))
 def test_whatever_a_power_cut_leaves_holds_what_was_promised(day: Day, tmp_path: Path, seed: int) -> None:
-    assert look(day, tmp_path, day.recorder.states(random.Random(seed), STATES)) == []
+    assert look(day, tmp_path, aftermath.states(day.recorder, random.Random(seed), STATES)) == []
 
 
 def test_nothing_escaped_the_recorder(day: Day, tmp_path: Path) -> None:
     """All steps together give the folder as it is."""
-    day.recorder.whole().make(tmp_path)
+    aftermath.whole(day.recorder).make(tmp_path)
     assert contents(tmp_path) == contents(day.recorder.folder)
 
 
@@ -323,7 +325,7 @@ def test_without_any_one_of_the_syncs_a_promise_is_broken(day: Day, tmp_path: Pa
         here = tmp_path / hashlib.sha256(where.encode()).hexdigest()[:8]
         here.mkdir()
         most = STATES if spare(where) else 20 * STATES
-        found = look(day, here, day.recorder.states(random.Random(where), most, without=where))
+        found = look(day, here, aftermath.states(day.recorder, random.Random(where), most, without=where))
         print(f"without {where}: {found[1] if found else 'nothing breaks'}")
         needless += [] if found else [where]
     assert needless == [where for where in sorted(day.recorder.syncs) if spare(where)]
