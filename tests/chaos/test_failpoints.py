@@ -1,37 +1,26 @@
-"""A process dies at each step that has a name; what was acknowledged holds, and tree and disks agree."""
+"""A process dies at each step that has a name and is met in ordinary work; what was acknowledged holds, and tree and
+disks agree."""
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 import pytest
+from tests.chaos.points import crash, ordinary
 
 from goggles.client.session import Session
 from goggles.contracts.records import FileInfo
 from goggles.errors import NotFound, Unavailable, UploadLost
-from goggles.testing.cluster import SOURCE, Cluster, Process
+from goggles.testing.cluster import Cluster, Process
 from goggles.testing.fsck import fsck
 
 STORAGES = ("alice", "bob")
 FLAGS = ["--grace", "2", "--heartbeat", "0.3", "--lease", "5"]
-NOT_IN_ORDINARY_WORK = {
-    "storage.selfcheck.before_inventory",
-    "storage.quarantine.before_rename",
-    "storage.adopt.before_rename",
-}
-BETWEEN = re.compile(r"librarian\.|storage\.ingest\.").match  # sites: tests/network
 AT = {"nameserver.decide.before_commit": 45, "nameserver.decide.after_commit": 45, "nameserver.commit.before_orders": 3}
+AT |= {"storage.settle.before_fsync": 20}
 Wanted = dict[str, set[bytes | None]]
-
-
-def points() -> list[str]:
-    """Every failpoint of the source."""
-    texts = (path.read_text("utf-8") for path in Path(SOURCE).rglob("*.py") if path.name != "failpoints.py")
-    return sorted({name for text in texts for name in re.findall(r'failpoints\.hit\("([^"]+)"\)', text)})
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +58,7 @@ def work(fs: Session, home: str) -> Wanted:
 
 def restart(cluster: Cluster, point: str) -> Process:
     """Start what comes by `point` again, to die there."""
-    environment = {"GOGGLES_FAILPOINTS": f"{point}=crash@{AT.get(point, 2)}"}
+    environment = crash(point, AT.get(point, 2))
     if point.startswith("nameserver"):
         assert cluster.nameserver is not None
         cluster.nameserver.kill()
@@ -108,7 +97,7 @@ def content(fs: Session, path: str) -> bytes | None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("point", [name for name in points() if name not in NOT_IN_ORDINARY_WORK and not BETWEEN(name)])
+@pytest.mark.parametrize("point", ordinary())
 def test_promises_hold_where_a_process_dies_at(point: str, cluster: Cluster) -> None:
     home = "/" + point.replace(".", "-")
     with cluster.connect(timeout=20) as fs:

@@ -25,7 +25,7 @@ AT_SOURCE = (
     "librarian.arrived.before_call",
 )
 AT_DESTINATION = ("librarian.ingested.before_commit", "librarian.tell.before_call")
-AT_STORAGE = ("storage.ingest.before_fsync", "storage.ingest.after_rename")
+AT_STORAGE = ("storage.ingest.before_fsync", "storage.ingest.before_sync", "storage.ingest.after_rename")
 
 
 @pytest.fixture(scope="module")

@@ -148,6 +148,8 @@ class Database:
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
         with self.write() as connection:
+            if not connection.in_transaction():  # alembic would make a transaction of each revision
+                connection.begin()
             config.attributes["connection"] = connection
             failpoints.hit("nameserver.migrate.before_first")
             command.upgrade(config, HEAD)

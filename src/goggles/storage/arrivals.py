@@ -107,6 +107,7 @@ class Arrivals:
         Done again after a crash, it is done already."""
         with self._alone(arrival), explained(f"arrival {arrival}"):
             if self._is_staged(arrival):
+                self._sync()
                 self._remove(arrival)
                 return
             with self._open(arrival) as file:

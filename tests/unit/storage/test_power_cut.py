@@ -12,7 +12,7 @@ import hashlib
 import os
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -285,6 +285,61 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_whatever_a_power_cut_leaves_holds_what_was_promised(day: Day, tmp_path: Path, seed: int) -> None:
     assert look(day, tmp_path, aftermath.states(day.recorder, random.Random(seed), STATES)) == []
+
+
+def after(work_of: Callable[[Day], object], folder: Path) -> list[str]:
+    """What a power cut breaks on a day with this work alone."""
+    short = Day(folder / "day")
+    short.recorder.folder.mkdir()
+    with short.recorder:
+        short.open()
+        work_of(short)
+        short.vault.close()
+    (folder / "states").mkdir()
+    return look(short, folder / "states", aftermath.states(short.recorder, random.Random(1), 2 * STATES))
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_folder_of_a_new_storage_does_not_vanish_with_what_was_staged_in_it(tmp_path: Path) -> None:
+    assert after(lambda day: bool(day.stage()), tmp_path) == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_day_of_the_quarantine_does_not_vanish_with_what_was_put_into_it(tmp_path: Path) -> None:
+    def taken(day: Day) -> None:
+        version = day.put("/a")
+        day.do(orders.quarantine("/a", version), **{version: QUARANTINE})
+
+    assert after(taken, tmp_path) == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_file_is_not_moved_into_a_directory_that_may_vanish(tmp_path: Path) -> None:
+    assert after(lambda day: [day.put(f"/new{number}/below/file") for number in range(3)], tmp_path) == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_directory_that_a_killed_process_made_does_not_vanish_with_what_is_put_into_it(tmp_path: Path) -> None:
+    def killed(day: Day) -> None:
+        with day.killed_at("storage.settle.before_fsync"):
+            day.do(orders.mkdir("/late"))
+        day.put("/late/file")
+
+    assert after(killed, tmp_path) == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_arrival_whose_folder_could_not_be_synced_is_synced_when_it_comes_again(tmp_path: Path) -> None:
+    def again(day: Day) -> None:
+        failpoints.arm("storage.ingest.before_sync", die)
+        with pytest.raises(Killed):
+            day.arrive()
+        failpoints.disarm()
+        version = f"{1:032x}"
+        day.vault.arrivals.ingest(version, 960, day.digests[version], version)
+        day.say(**{version: frozenset({STAGED})})
+
+    assert after(again, tmp_path) == []
 
 
 def test_nothing_escaped_the_recorder(day: Day, tmp_path: Path) -> None:
