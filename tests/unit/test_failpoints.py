@@ -1,17 +1,27 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests.chaos.points import points
 
 import goggles
 from goggles import failpoints
 from goggles.errors import SettingsError
 from goggles.failpoints import InjectedFailure
+
+HOME = Path(__file__).resolve().parents[2]
+
+
+def test_the_page_names_every_failpoint_and_no_other():
+    page = (HOME / "docs/failpoints.md").read_text("utf-8")
+    table = [line for line in page.splitlines() if line.startswith("|")]
+    assert sorted(re.findall(r"`((?:\w+\.){2}\w+)`", "\n".join(table))) == points()
 
 
 @pytest.fixture(autouse=True)
