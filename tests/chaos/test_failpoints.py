@@ -52,7 +52,8 @@ def work(fs: Session, home: str) -> Wanted:
             attempt(wanted, {f"{home}/a": None, f"{home}/b": second}, lambda: fs.mv(f"{home}/a", f"{home}/b"))
         if wanted[f"{home}/c"] == {first}:
             attempt(wanted, {f"{home}/c": None}, lambda: fs.rm(f"{home}/c"))
-        attempt(wanted, {f"{home}/d": first}, partial(fs.write, f"{home}/d", first))
+        large = first * 200  # not for `together`
+        attempt(wanted, {f"{home}/d": large}, partial(fs.write, f"{home}/d", large))
     return wanted
 
 

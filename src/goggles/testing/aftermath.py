@@ -34,6 +34,11 @@ def states(recorder: Recorder, chance: random.Random, most: int, without: str | 
         yield _Cut(recorder, recorder.steps[:upto], needs, chance, without).state()
 
 
+def state_at(recorder: Recorder, moment: int, chance: random.Random) -> State:
+    """One that a power cut may leave after so many steps."""
+    return _Cut(recorder, recorder.steps[:moment], _needs(recorder.steps), chance, None).state()
+
+
 def whole(recorder: Recorder) -> State:
     """What is there if everything reached the disk."""
     last = Sync(None, "")

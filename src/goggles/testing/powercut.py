@@ -9,12 +9,13 @@ knows before and after each call; what went past them is recorded with the next 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import stat
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -119,6 +120,12 @@ class Recorder:
         with self._lock:
             self._compare(whole=False)
             return len(self.steps)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[int]:
+        """Nothing is done to the folder in this block; how many steps there are by now."""
+        with self._lock:
+            yield self.now
 
     def _recorded(self, real: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(real)
