@@ -34,7 +34,7 @@ class Vfs(ctypes.Structure):
     ]
 
 
-OPEN = ctypes.CFUNCTYPE(INT, P, ctypes.c_char_p, P, INT, P)
+OPEN = ctypes.CFUNCTYPE(INT, P, P, P, INT, P)  # SQLite keeps the address of the name
 DELETE = ctypes.CFUNCTYPE(INT, P, ctypes.c_char_p, INT)
 WRITES = ctypes.CFUNCTYPE(INT, P, P, INT, LONG)
 TRUNCATES = ctypes.CFUNCTYPE(INT, P, LONG)
@@ -115,10 +115,10 @@ def recorded(sqlite: ctypes.CDLL, database: Path) -> Iterator[Tape]:
     tape, before = Tape(), (vfs.xOpen, vfs.xDelete)
     opens, deletes = OPEN(vfs.xOpen), DELETE(vfs.xDelete)
 
-    def on_open(where: int, name: bytes | None, file: int, flags: int, out: int) -> int:
+    def on_open(where: int, name: int | None, file: int, flags: int, out: int) -> int:
         answer = opens(where, name, file, flags, out)
         if answer == 0:
-            path = os.fsdecode(name or b"")
+            path = os.fsdecode(ctypes.string_at(name)) if name else ""
             tape.names[file] = os.path.basename(path) if path.startswith(str(database)) else ""
             tape.note(Op("open", tape.names[file]))
             tape.patch(file)
