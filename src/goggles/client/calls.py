@@ -17,6 +17,7 @@ from goggles.errors import (
     BadRequest,
     CertificateError,
     ConnectionLost,
+    DatabaseAway,
     DeadlinePassed,
     GogglesError,
     Overloaded,
@@ -84,8 +85,8 @@ class Calls:
                 return self._once(action)
             except CertificateError:
                 raise
-            except (ConnectionLost, Overloaded, _NotThere) as error:
-                self.connected = self.connected and isinstance(error, Overloaded)
+            except (ConnectionLost, DatabaseAway, Overloaded, _NotThere) as error:
+                self.connected = self.connected and isinstance(error, DatabaseAway | Overloaded)
                 if self._closed or time.monotonic() + pause > deadline:
                     raise _plain(error, self.address) from error
                 log.info("nameserver: %s; trying again", error)
@@ -154,7 +155,7 @@ class _NotThere(Unavailable):
 
 def _plain(error: Unavailable, address: Address) -> Unavailable:
     if isinstance(error, _NotThere):
-        return Unavailable(
+        return _NotThere(
             f"no connection to the nameserver at {address}: {error.message}",
             "is it running? check --ns_hostname and --ns_port",
         )

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +24,7 @@ from goggles.client.session import Session, connect
 from goggles.errors import GogglesError, Unavailable
 from goggles.pki.context import Contexts, PkiFiles
 from goggles.roles import Role
-from goggles.testing.cluster import Cluster
+from goggles.testing.cluster import Cluster, wait_until
 from goggles.wire.dial import Address, Dialer
 
 KEPT = 8  # files that a busy client keeps in its directory
@@ -120,10 +121,20 @@ class User:
         self.figures.taken.setdefault(action.__name__[1:], []).append(time.perf_counter() - began)
 
     def check(self) -> None:
-        """Everything that was answered is there."""
+        """Everything that was answered is there, for whoever has the patience."""
         for path, data in self._files.items():
+            wait_until(f"{path} can be read", partial(self._read, path, data), 4 * PATIENCE)
+
+    def _read(self, path: str, data: bytes) -> bool:
+        """False where it can not be read now."""
+        try:
             if b"".join(self._fs.read(path)) != data:
                 self.figures.errors.append(f"{path} has other bytes than were written")
+        except Unavailable:
+            return False
+        except GogglesError as error:
+            self.figures.errors.append(f"check of {path}: {error}")
+        return True
 
     def _any(self) -> str:
         return self._random.choice(list(self._files)) if self._files else self._home
