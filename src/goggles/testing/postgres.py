@@ -89,11 +89,11 @@ class Postgres:
         self._server.wait(20)
         self._server = None
 
-    def new_database(self) -> str:
-        """The URL of a new, empty database."""
+    def new_database(self, *more: str) -> str:
+        """The URL of a new, empty database; `more`: flags of `createdb`."""
         name = f"t{secrets.token_hex(6)}"
         flags = ["-h", "127.0.0.1", "-p", str(self.port), "-U", self._owner]
-        subprocess.run([str(self._bin / "createdb"), *flags, name], check=True, capture_output=True)
+        subprocess.run([str(self._bin / "createdb"), *flags, *more, name], check=True, capture_output=True)
         return f"postgresql+psycopg://{self._owner}@127.0.0.1:{self.port}/{name}"
 
     def ready(self) -> bool:
