@@ -32,11 +32,14 @@ def rows() -> dict[str, tuple[str, str, str]]:
 
 
 def open_uploads(peer: Peer) -> None:
+    answers = []
     for part in range(5):
-        answers = peer.call("open_write_many", tuple((f"/{part} {number}", 0) for number in range(1_000)))
-        for answer in answers:
-            if isinstance(answer[0], str) and answer[0] in BY_CODE:
-                raise faults.from_tuple(*answer)
+        answers += peer.call("open_write_many", tuple((f"/{part} {number}", 0) for number in range(1_000)))
+    refused = [answer for answer in answers if isinstance(answer[0], str)]
+    tickets = [dict(answer)["upload"] for answer in answers if not isinstance(answer[0], str)]
+    assert len(tickets) == 4_096
+    assert list(peer.call_each("abandon", [(upload,) for upload in tickets])) == [None] * len(tickets)
+    raise faults.from_tuple(*refused[0])
 
 
 def announce_a_large_message(peer: Peer) -> None:
@@ -109,8 +112,8 @@ def test_a_large_value_on_the_data_plane_is_refused(site: Cluster) -> None:
     with pytest.raises(GogglesError):
         link.answer()
     link.close()
-    log = (site.folder / "alice.log").read_text()
-    assert rows()["a value on the data plane"][2] in log
+    words, log = rows()["a value on the data plane"][2], site.folder / "alice.log"
+    wait_until(f"alice says {words}", lambda: words in log.read_text(), 10)
 
 
 @pytest.mark.slow
