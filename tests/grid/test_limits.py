@@ -64,6 +64,10 @@ REACHED: dict[str, Callable[[Peer], object]] = {
 # Reached by a test of its own: in this file, by this name.
 ELSEWHERE = {
     "connections": ("tests/grid/test_wire.py", "test_the_number_of_connections_is_bounded_and_who_comes_late_is_told"),
+    "connections of one principal, or of all of another site": (
+        "tests/grid/test_wire.py",
+        "test_the_number_of_connections_is_bounded_and_who_comes_late_is_told",
+    ),
     "requests of users that are worked on": (
         "tests/grid/test_wire.py",
         "test_more_requests_than_are_worked_on_are_refused_at_once",

@@ -123,8 +123,7 @@ class Nameserver:
             gate=Gate(self._settings.max_requests),
         )
         self.owners = owners
-        limits = Limits()
-        limits.connections = connections_for(self._settings.max_connections, limits.beyond)
+        limits = Limits(connections=connections_for(self._settings.max_connections, Limits().beyond))
         self._server = Server(
             self._settings.listen,
             self._settings.port,
