@@ -11,7 +11,7 @@ from contextlib import nullcontext
 import pytest
 
 from goggles.testing.network import Network
-from goggles.testing.postgres import running
+from goggles.testing.postgres import Postgres, running, why_not
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,6 +30,16 @@ def _databases(request: pytest.FixtureRequest) -> Iterator[None]:
         if server is not None:
             patch.setattr(Network, "new_database", staticmethod(server.new_database))
         yield
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server for all tests; each takes databases of its own from it, and leaves it as it is."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    if why_not():
+        pytest.skip(why_not())
+    with running() as server:
+        yield server
 
 
 @pytest.hookimpl(wrapper=True)

@@ -136,6 +136,12 @@ class Overloaded(Unavailable):
     code = "overloaded"
 
 
+class DatabaseAway(Unavailable):
+    """The nameserver can not reach its database: it has not done what was asked, and it may be able to soon."""
+
+    code = "database_away"
+
+
 class ConnectionLost(Unavailable):
     """The connection broke before the answer came: the outcome is unknown."""
 

@@ -196,6 +196,7 @@ class NameserverSettings(_Globus, _Server):
     offer_again: float = _setting("seconds until another site is offered a file that it refused", seconds(), 600.0)
     push_rate: int = _setting("bytes a second that one file is pushed to another site with; 0: no limit", RATE, 0)
     max_connections: int = _setting("connections that are served at the same time", count(1, 65_536), 2_000)
+    max_requests: int = _setting("requests of users that are worked on at the same time", count(1, 65_536), 256)
 
 
 @dataclass(frozen=True, kw_only=True)

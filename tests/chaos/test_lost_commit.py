@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from goggles.testing.cluster import Cluster, wait_until
 from goggles.testing.fsck import fsck
-from goggles.testing.postgres import Postgres, running, why_not
+from goggles.testing.postgres import Postgres
 
 pytestmark = pytest.mark.postgresql
 FLAGS = ["--heartbeat", "0.5", "--grace", "3", "--lease", "4"]
@@ -75,15 +74,6 @@ class Proxy:
 def _cut(sock: socket.socket) -> None:
     with contextlib.suppress(OSError):
         sock.shutdown(socket.SHUT_RDWR)
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    pytest.importorskip("psycopg", reason="psycopg is not installed")
-    if why_not():
-        pytest.skip(why_not())
-    with running() as server:
-        yield server
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from tests.contract.steps import DIGEST, changing, looking, p, put
 from tests.contract.tree_machine import TreeMachine
 
 from goggles.clock import ManualClock
-from goggles.errors import BadPath, BadRequest, DatabaseError, NotFound, Overloaded
+from goggles.errors import BadPath, BadRequest, DatabaseAway, DatabaseError, NotFound, Overloaded
 from goggles.meta import opening, peering, tables
 from goggles.meta.database import Database
 from goggles.meta.validating import validate
@@ -625,7 +625,7 @@ def test_a_lease_is_lost_with_its_connection(where: str) -> None:
 @ON_POSTGRESQL
 def test_a_writer_comes_back_after_its_connection_broke(where: str) -> None:
     database = Database.open(where)
-    with pytest.raises(DatabaseError, match="broke the connection"), changing(database) as tree:
+    with pytest.raises(DatabaseAway, match="broke the connection"), changing(database) as tree:
         tree.mkdir(p("/a"))
         tree.tx.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
     with changing(database) as tree:
@@ -635,7 +635,7 @@ def test_a_writer_comes_back_after_its_connection_broke(where: str) -> None:
 
 def test_a_server_that_is_not_there_is_named_and_its_password_is_not() -> None:
     url = f"postgresql+psycopg://me:secret@127.0.0.1:{free_port()}/tree"
-    with pytest.raises(DatabaseError, match="can not be reached") as caught:
+    with pytest.raises(DatabaseAway, match="can not be reached") as caught:
         Database.open(url, timeout=2)
     assert "secret" not in str(caught.value) and "me:***@127.0.0.1" in str(caught.value)
 

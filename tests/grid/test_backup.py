@@ -9,9 +9,8 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,19 +20,10 @@ from goggles.meta.database import Database
 from goggles.roles import Role
 from goggles.testing.cluster import SOURCE, Cluster, wait_until
 from goggles.testing.fsck import fsck
-from goggles.testing.postgres import running, why_not
+from goggles.testing.postgres import Postgres
 
 Factory = Callable[..., Cluster]
 KINDS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)]
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Any]:
-    pytest.importorskip("psycopg", reason="psycopg is not installed")
-    if why_not():
-        pytest.skip(why_not())
-    with running() as server:
-        yield server
 
 
 @pytest.fixture(params=KINDS)
@@ -310,7 +300,7 @@ def test_what_is_wrong_is_said_in_one_line(site: Cluster, tmp_path: Path, words:
 
 
 @pytest.mark.postgresql
-def test_what_is_wrong_with_pg_dump_is_said(postgres: Any, cluster: Factory, tmp_path: Path) -> None:
+def test_what_is_wrong_with_pg_dump_is_said(postgres: Postgres, cluster: Factory, tmp_path: Path) -> None:
     site = cluster("alice", database=postgres.new_database())
     (tmp_path / "empty").mkdir()
     without = {"PATH": str(tmp_path / "empty")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,10 @@ from goggles.meta import copying
 from goggles.meta.database import Database
 from goggles.meta.tables import entries
 from goggles.testing.cluster import SOURCE, Cluster, wait_until
-from goggles.testing.postgres import running, why_not
+from goggles.testing.postgres import Postgres
 
 pytestmark = pytest.mark.postgresql
 Factory = Callable[..., Cluster]
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Any]:
-    pytest.importorskip("psycopg", reason="psycopg is not installed")
-    if why_not():
-        pytest.skip(why_not())
-    with running() as server:
-        yield server
 
 
 def copy(source: object, target: object) -> subprocess.CompletedProcess[str]:
@@ -83,7 +74,9 @@ def lived(site: Cluster) -> None:
     site.wait_settled(20)
 
 
-def test_a_site_moves_to_postgresql_and_back_and_is_the_same(cluster: Factory, postgres: Any, tmp_path: Path) -> None:
+def test_a_site_moves_to_postgresql_and_back_and_is_the_same(
+    cluster: Factory, postgres: Postgres, tmp_path: Path
+) -> None:
     site = cluster("alice", "bob")
     first, url, last = site.database, postgres.new_database(), str(tmp_path / "last.db")
     lived(site)
@@ -135,7 +128,7 @@ def next_number(where: object) -> int:
         database.close()
 
 
-def test_nothing_is_copied_where_something_is_wrong(postgres: Any, tmp_path: Path) -> None:
+def test_nothing_is_copied_where_something_is_wrong(postgres: Postgres, tmp_path: Path) -> None:
     missing = copy(tmp_path / "no.db", tmp_path / "new.db")
     assert (missing.returncode, "there is no database" in missing.stderr) == (1, True)
     assert not (tmp_path / "new.db").exists()
@@ -143,7 +136,9 @@ def test_nothing_is_copied_where_something_is_wrong(postgres: Any, tmp_path: Pat
     assert down.returncode == 1
 
 
-def test_what_is_not_the_same_when_it_is_read_back_is_not_kept(cluster: Factory, postgres: Any, tmp_path: Path) -> None:
+def test_what_is_not_the_same_when_it_is_read_back_is_not_kept(
+    cluster: Factory, postgres: Postgres, tmp_path: Path
+) -> None:
     site = cluster("alice")
     site.connect().mkdir("/a")
     stop(site)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -13,6 +14,8 @@ import pytest
 
 from goggles.roles import Role
 from goggles.testing.cluster import SOURCE, Cluster
+from goggles.testing.load import Load
+from goggles.testing.watch import Watch
 
 MIB = 1 << 20
 SIZE = 768 * MIB
@@ -44,6 +47,22 @@ def test_a_large_file_costs_no_more_than_a_small_one(tmp_path: Path) -> None:
             assert server.num_threads() <= threads + 8
             assert server.num_fds() < 200
     assert (tmp_path / "back").stat().st_size == SIZE
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_under_load(cluster: Callable[..., Cluster]) -> None:
+    """The short form of bench/soak.py: after the first half no process grows by more than a little for each call."""
+    site = cluster("alice", "bob")
+    with Load(site, processes=2) as load, Watch(site, every=0.5) as watch:
+        load.busy(8, 15)
+        watch.sample()
+        settled = {name: points[-1][1] for name, points in watch.memory.items()}
+        calls = sum(len(load.busy(8, 10).all()) for _ in range(2))
+        watch.sample()
+    print(f"{calls} calls; {watch}; slopes in MiB/hour {watch.growth()}")
+    for name, before in settled.items():
+        assert (watch.memory[name][-1][1] - before) * MIB < 4 * MIB + 512 * calls, name
+        assert watch.threads[name] < 60
 
 
 def run(flags: list[str], *commands: str) -> int:

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from goggles.errors import AlreadyExists, NotEmpty, NotFound
 from goggles.testing.cluster import Cluster, wait_until
-from goggles.testing.postgres import running, why_not
+from goggles.testing.postgres import Postgres
 
 pytestmark = pytest.mark.postgresql
+Factory = Callable[..., Cluster]
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Any]:
-    pytest.importorskip("psycopg", reason="psycopg is not installed")
-    if why_not():
-        pytest.skip(why_not())
-    with running() as server:
-        yield server
 
 
 def names(root: Path) -> list[str]:
@@ -31,7 +22,7 @@ def names(root: Path) -> list[str]:
     return sorted(str(path.relative_to(root)) for path in found)
 
 
-def test_files_and_directories_on_postgresql(cluster: Callable[..., Cluster], postgres: Any, tmp_path: Path) -> None:
+def test_files_and_directories_on_postgresql(cluster: Factory, postgres: Postgres, tmp_path: Path) -> None:
     site = cluster("alice", "bob", database=postgres.new_database())
     fs = site.connect()
     source = tmp_path / "source"
@@ -63,9 +54,7 @@ def test_files_and_directories_on_postgresql(cluster: Callable[..., Cluster], po
     assert names(site.root("alice")) == names(site.root("bob")) == sorted(["-", "B", "Z", "_", "é"])
 
 
-def test_storages_and_nameserver_die_and_come_back_on_postgresql(
-    cluster: Callable[..., Cluster], postgres: Any
-) -> None:
+def test_storages_and_nameserver_die_and_come_back_on_postgresql(cluster: Factory, postgres: Postgres) -> None:
     site = cluster(database=postgres.new_database())
     fs = site.connect()
     files = {f"/file{number}": os.urandom(number * 3000) for number in range(20)}
@@ -84,7 +73,7 @@ def test_storages_and_nameserver_die_and_come_back_on_postgresql(
     assert fs.du()[0].epoch == 2
 
 
-def test_a_second_nameserver_waits_for_the_lease_on_postgresql(cluster: Callable[..., Cluster], postgres: Any) -> None:
+def test_a_second_nameserver_waits_for_the_lease_on_postgresql(cluster: Factory, postgres: Postgres) -> None:
     site = cluster("alice", database=postgres.new_database())
     first = site.nameserver
     assert first is not None

@@ -19,12 +19,14 @@ from goggles.errors import (
     GogglesError,
     LimitExceeded,
     NotFound,
+    Overloaded,
     PermissionDenied,
     Unavailable,
 )
 from goggles.pki.context import Contexts, PkiFiles
 from goggles.roles import Level, Role
 from goggles.testing.cluster import Certificates, wait_until
+from goggles.wire.admission import Gate
 from goggles.wire.data import Buffer, DataLink, Kind
 from goggles.wire.dial import Address, Dialer
 from goggles.wire.server import Doors, Limits, Server
@@ -316,27 +318,72 @@ def test_silent_callers_do_not_hold_up_others(server, dial):
         sock.close()
 
 
-def dialled(dial, name, most):
-    peers = []
-    with pytest.raises(GogglesError):
-        for _ in range(most):
-            peers.append(dial(name))
-    return peers
-
-
-def test_the_number_of_connections_is_bounded(server, dial):
-    peers = dialled(dial, "ann", 60)
-    assert len(peers) == 20, "half of them, for one principal"
-    others = dialled(dial, "bob", 60)
-    assert 10 <= len(others) <= 20
-    with pytest.raises(GogglesError):
+def test_the_number_of_connections_is_bounded_and_who_comes_late_is_told(server, dial):
+    peers = filled(dial)
+    with pytest.raises(Overloaded, match="40 callers are connected, more are not taken"):
         dial("carol")
-    others.pop().close()
     assert peers[0].call("echo", "those inside stay") == "those inside stay"
-    wait_until("a place is free", lambda: server.connected() < 40, 5)
     peers.pop().close()
-    wait_until("its place is free", lambda: server.connected() < 39, 5)
-    assert dial("ann").call("echo", "one more") == "one more"
+    wait_until("a place", lambda: server.connected() < 40, 5)
+    assert dial("bob").call("echo", "there is room again") == "there is room again"
+
+
+def filled(dial):
+    """All places are taken, half of them by each of two users: one alone gets no more."""
+    peers = [dial("ann") for _ in range(20)]
+    with pytest.raises(Overloaded, match="ann has 20 connections, more are not taken"):
+        dial("ann")
+    return peers + [dial("bob") for _ in range(20)]
+
+
+def test_storages_and_administrators_come_in_when_users_have_filled_the_places(server, dial):
+    peers = filled(dial)
+    assert dial("alice", Role.STORAGE).call("for_storages") == "hello storage"
+    assert dial("root", Role.ADMIN).call("administer") == "done"
+    with pytest.raises(Overloaded):
+        dial("carol")
+    assert len(peers) == 40
+
+
+def test_the_data_plane_is_told_too_that_there_is_no_place(server, dial, certificates):
+    peers = filled(dial)
+    link = Dialer(contexts(certificates, "carol", Role.CLIENT)).data(Address("localhost", server.port), Role.NAMESERVER)
+    buffer = Buffer()
+    buffer.used = len(buffer.space)
+    link.send_value(Kind.REQUEST, ("write", 1, None, b"x"))
+    with contextlib.suppress(ConnectionLost):
+        for _ in range(4):  # more than the system keeps for a reader
+            link.send_data(buffer)
+    with pytest.raises(Overloaded, match="40 callers are connected"):
+        link.answer()
+    link.close()
+    assert len(peers) == 40
+
+
+def test_more_requests_than_are_worked_on_are_refused_at_once(server, dial, monkeypatch):
+    gate = Gate(2)
+    monkeypatch.setattr(EchoService, "__init__", gated(gate))
+    peers = [dial() for _ in range(3)]
+    waiting = [threading.Thread(target=peer.call, args=("wait",)) for peer in peers[:2]]
+    for thread in waiting:
+        thread.start()
+    wait_until("two at work", lambda: repr(gate) == "<Gate 2 of 2>", 5)
+    began = time.monotonic()
+    with pytest.raises(Overloaded, match="2 requests are being worked on, more are not taken"):
+        peers[2].call("echo", "now")
+    assert time.monotonic() - began < 1
+    EchoService.slow.set()
+    for thread in waiting:
+        thread.join()
+    assert peers[2].call("echo", "later") == "later"
+
+
+def gated(gate):
+    def begin(self, caller):
+        Service.__init__(self, caller)
+        self.gate = gate
+
+    return begin
 
 
 def stock(server, certificates, name="ann", role=Role.CLIENT):

@@ -13,7 +13,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from goggles.errors import BadRequest, CertificateError, ConnectionLost, DeadlinePassed, Overloaded, Unavailable
+from goggles.errors import (
+    BadRequest,
+    CertificateError,
+    ConnectionLost,
+    DatabaseAway,
+    DeadlinePassed,
+    GogglesError,
+    Overloaded,
+    Unavailable,
+)
 from goggles.roles import Role
 from goggles.wire.dial import Address, Dialer, Peer
 
@@ -47,7 +56,15 @@ class Calls:
 
     def each(self, method: str, arguments: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
         """The answers for each tuple of arguments, many calls in flight; errors come as values."""
-        yield from self._insist(lambda peer: list(peer.call_each(method, arguments)))
+        answers: list[Any] = self._insist(lambda peer: list(peer.call_each(method, arguments)))
+        for args, answer in zip(arguments, answers, strict=True):
+            yield self._again(method, args) if isinstance(answer, Overloaded) else answer
+
+    def _again(self, method: str, args: tuple[Any, ...]) -> Any:
+        try:
+            return self(method, *args)
+        except GogglesError as error:
+            return error
 
     def check(self) -> None:
         """Connect once, now; raises what is wrong."""
@@ -68,8 +85,8 @@ class Calls:
                 return self._once(action)
             except CertificateError:
                 raise
-            except (ConnectionLost, Overloaded, _NotThere) as error:
-                self.connected = False
+            except (ConnectionLost, DatabaseAway, Overloaded, _NotThere) as error:
+                self.connected = self.connected and isinstance(error, DatabaseAway | Overloaded)
                 if self._closed or time.monotonic() + pause > deadline:
                     raise _plain(error, self.address) from error
                 log.info("nameserver: %s; trying again", error)
@@ -106,7 +123,7 @@ class Calls:
                     return peer
         try:
             peer = self._connect()
-        except ConnectionLost:
+        except (ConnectionLost, Overloaded):
             raise
         except Unavailable as error:
             raise _NotThere(error.message, error.hint) from error
@@ -138,7 +155,7 @@ class _NotThere(Unavailable):
 
 def _plain(error: Unavailable, address: Address) -> Unavailable:
     if isinstance(error, _NotThere):
-        return Unavailable(
+        return _NotThere(
             f"no connection to the nameserver at {address}: {error.message}",
             "is it running? check --ns_hostname and --ns_port",
         )

@@ -24,6 +24,7 @@ from goggles.errors import (
     CertificateError,
     ChecksumMismatch,
     Conflict,
+    DatabaseAway,
     DatabaseError,
     GogglesError,
     InternalError,
@@ -50,7 +51,7 @@ CATEGORIES = (
     "transfer",
 )
 KINDS: tuple[tuple[tuple[type[GogglesError], ...], str], ...] = (
-    ((InternalError, DatabaseError), "programming"),
+    ((InternalError, DatabaseError, DatabaseAway), "programming"),
     ((ChecksumMismatch,), "data_integrity"),
     ((StorageFailure,), "data_availability"),
     ((NoSpace,), "store_full"),

@@ -17,7 +17,7 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, 
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from goggles.errors import DatabaseError, GogglesError, Overloaded
+from goggles.errors import DatabaseAway, DatabaseError, GogglesError, Overloaded
 
 T = TypeVar("T")
 READERS = 8
@@ -47,6 +47,9 @@ def parse_url(where: str) -> URL:
 def open_engines(url: URL, timeout: float, durable: bool) -> tuple[Engine, Engine]:
     """An engine with one connection for the writer, and one with a few for readers.
 
+    PostgreSQL's writer sees what was committed before each statement, whatever its server prefers: who waited for the
+    lock of a new epoch must see that epoch.
+
     Not `durable`: a power cut may take the last commits with it, and nothing else."""
     if url.get_backend_name() == "sqlite":
         return _open_sqlite(url, timeout, durable)
@@ -61,7 +64,7 @@ def lease_engine(url: URL, timeout: float) -> Engine:
 def _open_postgres(url: URL, timeout: float, durable: bool) -> tuple[Engine, Engine]:
     common: dict[str, Any] = {"max_overflow": 0, "pool_pre_ping": True, "pool_timeout": timeout}
     common["connect_args"] = _keep_alive(timeout)
-    writer = create_engine(url, pool_size=1, **common)
+    writer = create_engine(url, pool_size=1, isolation_level="READ COMMITTED", **common)
     if not durable:
         event.listen(writer, "connect", _relax)
     reader = create_engine(url, pool_size=READERS, **common).execution_options(
@@ -172,6 +175,11 @@ MEANINGS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "look at its folder and its disk; the kernel's log may say more",
     ),
     (
+        ("too many clients", "connection slots", "too many connections"),
+        "takes no more connections",
+        "raise max_connections of PostgreSQL: a nameserver needs ten",
+    ),
+    (
         ("refused", "failed to resolve", "name or service", "timeout", "timed out", "unreachable", "no such file"),
         "can not be reached",
         "is PostgreSQL running, and are host and port right?",
@@ -183,15 +191,19 @@ MEANINGS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     ),
     (('database "',), "is not there", "make it with createdb, or correct the name in the URL"),
     (
-        ("closed", "terminat", "shutting down", "starting up", "lost"),
+        ("closed", "terminat", "shutting down", "starting up", "recovery mode", "lost"),
         "broke the connection",
         "it is tried again with the next request",
     ),
 )
+# What passes by itself, where the database is a server.
+AWAY = frozenset({"takes no more connections", "can not be reached", "broke the connection"})
+# Deadlock, serialization failure, lock not available (SQLSTATE): the transaction was put back for another's sake.
+PUT_BACK = frozenset({"40P01", "40001", "55P03"})
 
 
 def explain(error: Exception, url: URL) -> GogglesError:
-    """A failure of the database in words."""
+    """A failure of the database in words; Overloaded or DatabaseAway where it may work in a moment."""
     if isinstance(error, PoolTimeout):
         return Overloaded("too many requests read the database at once", "try again in a moment")
     if isinstance(error, ImportError):
@@ -199,11 +211,15 @@ def explain(error: Exception, url: URL) -> GogglesError:
             f"no driver for {url.drivername} is installed", "pip install 'verbose-goggles[postgresql]'"
         )
     shown = url.database if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
-    said = str(error.orig if isinstance(error, DBAPIError) and error.orig else error).strip()
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    said = str(cause).strip()
     reason = said.splitlines()[0] if said else type(error).__name__
+    if getattr(cause, "sqlstate", None) in PUT_BACK:
+        return Overloaded(f"the database {shown} let another program go first: {reason}", "try again in a moment")
     for words, meaning, hint in MEANINGS if isinstance(error, DBAPIError | sqlite3.Error | OSError) else ():
         if any(word in reason.lower() for word in words):
-            return DatabaseError(f"the database {shown} {meaning}: {reason}", hint)
+            away = meaning in AWAY and url.get_backend_name() == "postgresql"
+            return (DatabaseAway if away else DatabaseError)(f"the database {shown} {meaning}: {reason}", hint)
     return DatabaseError(f"the database {shown} failed: {reason}", "the log of the nameserver may say more")
 
 

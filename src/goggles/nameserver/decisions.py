@@ -22,7 +22,7 @@ from typing import Any, Generic, TypeVar
 
 from goggles import failpoints
 from goggles.clock import Clock
-from goggles.errors import GogglesError
+from goggles.errors import DatabaseAway, GogglesError, Overloaded
 from goggles.meta.database import Database
 from goggles.nameserver.dircache import DirCache
 from goggles.nameserver.tree import Tree
@@ -137,7 +137,9 @@ class Decisions:
         return result
 
     def run_all(self, decides: Sequence[Decide[T]], changes: bool = True) -> list[T | BaseException]:
-        """Several decisions, in order, in as few groups as possible; errors come as values."""
+        """Several decisions, in order, in as few groups as possible; errors come as values.
+
+        DatabaseAway is raised: whoever asked asks again for all of it."""
         requests = [_Request(decide, changes) for decide in decides]
         self._waiting.extend(requests)
         for request in requests:
@@ -145,6 +147,9 @@ class Decisions:
                 with self.lock:
                     while not request.done:
                         self._next_group()
+        away = next((request.error for request in requests if isinstance(request.error, DatabaseAway)), None)
+        if away is not None:
+            raise away
         return [request.error or request.answer for request in requests]
 
     def _next_group(self) -> None:
@@ -186,8 +191,10 @@ class Decisions:
             raise
 
     def _one_by_one(self, group: Sequence[_Request[Any]], error: Exception) -> None:
-        if len(group) == 1:
-            group[0].error = error
+        """Also for a single one that the database put back for the sake of another program (Overloaded)."""
+        if isinstance(error, DatabaseAway) or (len(group) == 1 and not isinstance(error, Overloaded)):
+            for request in group:
+                request.error = error
             return
         for request in group:
             try:

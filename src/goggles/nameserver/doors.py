@@ -28,7 +28,8 @@ from goggles.nameserver.site import Site
 from goggles.nameserver.verifying import Verifying
 from goggles.nameserver.writing import Writing
 from goggles.wire import faults
-from goggles.wire.service import Caller, Service, check_value, types_of
+from goggles.wire.admission import Gate
+from goggles.wire.service import USERS, Caller, Service, check_value, types_of
 
 HELD = frozenset({FILE, STAGED, DIRECTORY, ARRIVING})
 MAX_SIZE = 1 << 60
@@ -52,6 +53,7 @@ class Owners:
     forgetting: Forgetting
     quarantining: Quarantining
     export: Any  # () -> path of the exported tree.json
+    gate: Gate  # for requests of users
 
 
 class Doors(Service):
@@ -60,6 +62,8 @@ class Doors(Service):
     def __init__(self, caller: Caller, owners: Owners) -> None:
         super().__init__(caller)
         self._owners = owners
+        if caller.identity.role in USERS:
+            self.gate = owners.gate
 
 
 def is_token(text: str) -> bool:

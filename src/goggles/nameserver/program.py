@@ -36,6 +36,7 @@ from goggles.pki.context import Contexts, PkiFiles
 from goggles.pki.identity import Identity
 from goggles.roles import Role
 from goggles.settings import NameserverSettings
+from goggles.wire.admission import Gate, connections_for
 from goggles.wire.dial import Dialer
 from goggles.wire.server import Doors, Limits, Server
 from goggles.wire.service import Caller, Service
@@ -123,14 +124,16 @@ class Nameserver:
             forgetting=Forgetting(site),
             quarantining=Quarantining(site),
             export=self.export_tree,
+            gate=Gate(self._settings.max_requests),
         )
         self.owners = owners
+        limits = Limits(connections=connections_for(self._settings.max_connections, Limits().beyond))
         self._server = Server(
             self._settings.listen,
             self._settings.port,
             self._contexts,
             Doors(lambda caller: self.service(caller, owners), accounts.level, visitors=VISITORS),
-            Limits(connections=self._settings.max_connections),
+            limits,
         )
         # Only now, when nothing is left that could keep it from starting and its password from being shown.
         failpoints.hit("nameserver.start.before_administrator")

@@ -101,7 +101,7 @@ class Writing:
         mark: str = "",
     ) -> Callable[[Transaction], WriteTicket]:
         if not 0 <= size <= MAX_SIZE:
-            raise BadRequest(f"a file can not have {size} bytes")
+            raise BadRequest(f"a file may have 0 to 2^60 bytes, not {size}")
         if not 0 <= copies <= MAX_COPIES:
             raise BadRequest(f"a file may have 1 to {MAX_COPIES} copies, not {copies}")
         wanted = parse(path)

@@ -33,11 +33,13 @@ from goggles.storage.stream import OrderStream
 from goggles.storage.transfers import Transfers
 from goggles.storage.vault import Vault
 from goggles.storage.workers import Workers
+from goggles.wire.admission import connections_for
 from goggles.wire.dial import Address, Dialer
 from goggles.wire.links import Links
-from goggles.wire.server import Doors, Server
+from goggles.wire.server import Doors, Limits, Server
 
 log = logging.getLogger(__name__)
+FILES = 4  # that a connection may need: itself, the file, its folder, the next storage
 
 
 class Storage:
@@ -85,7 +87,9 @@ class Storage:
             takes_objects=True,
             data_visitors=frozenset({Role.STORAGE}),
         )
-        self._server = Server(settings.listen, settings.port, self._contexts, doors)
+        limits = Limits()
+        limits.connections = connections_for(limits.connections, limits.beyond, FILES)
+        self._server = Server(settings.listen, settings.port, self._contexts, doors, limits)
         self.attachment = Attachment(
             _place(settings, self._server.port),
             Address(settings.ns_hostname, settings.ns_port),

@@ -18,7 +18,15 @@ from typing import Any
 from rpyc.core import consts
 from rpyc.core.service import VoidService
 
-from goggles.errors import BadRequest, CertificateError, ConnectionLost, DeadlinePassed, ProtocolError, Unavailable
+from goggles.errors import (
+    BadRequest,
+    CertificateError,
+    ConnectionLost,
+    DeadlinePassed,
+    Overloaded,
+    ProtocolError,
+    Unavailable,
+)
 from goggles.pki.context import Contexts
 from goggles.pki.identity import Identity
 from goggles.roles import Role
@@ -148,6 +156,9 @@ class Dialer:
             peer = Peer(sock, identity, address, most)
         except ConnectionLost as error:
             raise _refused(error, address, abroad) from error
+        except Overloaded:
+            sock.close()
+            raise
         self._keep_session(address, ALPN_RPC, sock)
         return peer
 

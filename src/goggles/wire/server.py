@@ -3,7 +3,8 @@
 Law: the thread that accepts does nothing else; whoever connects and says nothing costs one waiting thread for
 `HANDSHAKE` seconds at most, and when too many wait, the one that has waited longest is dropped, so that silent
 callers can not hold up honest ones.  A principal is known before its first byte is read; one alone can take no more
-than half of the connections.
+than half of the connections.  When all places are taken, who comes is told so in words, and a few more places are kept
+for those without whom the site stands still.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from goggles.errors import CertificateError, GogglesError, SettingsError
+from goggles.errors import CertificateError, GogglesError, Overloaded, SettingsError
 from goggles.pki.context import Contexts
 from goggles.pki.identity import Identity
 from goggles.roles import Level, Role
+from goggles.wire.admission import turn_away
 from goggles.wire.connection import GuardedConnection
 from goggles.wire.data import ALPN_DATA, DataLink
 from goggles.wire.room import Room, Share
@@ -42,6 +44,8 @@ REFUSALS = {
 STALL = 60.0  # seconds without progress within a message
 MAX_WAITING = 128  # handshakes under way
 MAX_CONNECTIONS = 2_000
+RESERVED = 64  # connections beyond these, for OURS
+OURS = frozenset({Role.STORAGE, Role.NAMESERVER, Role.ADMIN})
 
 
 @dataclass(eq=False, slots=True)
@@ -79,6 +83,11 @@ class Limits:
     def each(self) -> int:
         """Connections of one principal, or of all principals of another site."""
         return max(1, self.connections // 2)
+
+    @property
+    def beyond(self) -> int:
+        """How many there may be beyond `connections` for a while."""
+        return self.waiting + RESERVED
 
 
 class Server:
@@ -154,19 +163,13 @@ class Server:
     def _admit(self, client: _Client) -> None:
         dropped = None
         with self._lock:
-            full = len(self._clients) + len(self._waiting) >= self._limits.connections
-            if not full:
-                if len(self._waiting) >= self._limits.waiting:
-                    dropped = next(iter(self._waiting))
-                    del self._waiting[dropped]
-                self._waiting[client] = None
+            if len(self._waiting) >= self._limits.waiting:
+                dropped = next(iter(self._waiting))
+                del self._waiting[dropped]
+            self._waiting[client] = None
         if dropped is not None:
             log.warning("too many handshakes at once: dropping %s, which waited longest", dropped.address)
             cut(dropped.sock)
-        if full:
-            log.warning("%d connections, no more are taken: %s refused", self._limits.connections, client.address)
-            client.sock.close()
-            return
         try:
             threading.Thread(target=self._run, args=(client,), name=f"conn-{client.address}", daemon=True).start()
         except RuntimeError:  # no more threads: the next one may have better luck
@@ -181,7 +184,7 @@ class Server:
         try:
             secured = self._handshake(client)
             if secured is not None:
-                self._serve(client, secured)
+                self._receive(client, secured)
         except (OSError, EOFError) as error:
             log.debug("connection of %s ended: %s", client.address, error)
         except GogglesError as error:
@@ -212,20 +215,36 @@ class Server:
             text = f"{error} ({meaning})" if meaning else error
             log.warning("refused %s in the handshake: %s", client.address, text)
             return None
-        secured.settimeout(STALL)
-        return secured if self._let_in(client, client.identity) else None
+        return secured
 
-    def _let_in(self, client: _Client, who: Identity) -> bool:
-        """Whether this principal may have one more connection."""
-        client.principal = who.uri if who.site == self._contexts.identity.site else f"site {who.site}"
+    def _receive(self, client: _Client, sock: ssl.SSLSocket) -> None:
+        assert client.identity is not None
+        why = self._enter(client, client.identity)
+        if why:
+            self._refuse(client, sock, why)
+        else:
+            sock.settimeout(STALL)
+            self._serve(client, sock)
+
+    def _enter(self, client: _Client, who: Identity) -> str:
+        """Give this caller a place; why there is none for it."""
+        principal = who.uri if who.site == self._contexts.identity.site else f"site {who.site}"
+        most, each = self._limits.connections, self._limits.each
         with self._lock:
+            if len(self._clients) >= most + (RESERVED if who.role in OURS else 0):
+                return f"{most} callers are connected"
+            if self._counts[principal] >= each:
+                return f"{principal} has {each} connections"
+            client.principal = principal
             self._waiting.pop(client, None)
-            if self._counts[client.principal] < self._limits.each:
-                self._clients.add(client)
-                self._counts[client.principal] += 1
-                return True
-        log.warning("%s has %d connections, no more: %s refused", client.principal, self._limits.each, client.address)
-        return False
+            self._clients.add(client)
+            self._counts[principal] += 1
+            return ""
+
+    def _refuse(self, client: _Client, sock: ssl.SSLSocket, why: str) -> None:
+        """It counts as one that waits until it is told."""
+        log.warning("%s, more are not taken: %s at %s refused", why, client.identity, client.address)
+        turn_away(sock, Overloaded(f"{why}, more are not taken", "try again in a moment"), 2.0)
 
     def _serve(self, client: _Client, sock: ssl.SSLSocket) -> None:
         identity, doors = client.identity, self._doors

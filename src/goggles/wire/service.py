@@ -12,6 +12,7 @@ import logging
 import time
 import typing
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -70,6 +71,7 @@ class Service:
 
     def __init__(self, caller: Caller) -> None:
         self.caller = caller
+        self.gate: AbstractContextManager[None] = nullcontext()  # each request passes it
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -168,7 +170,8 @@ class Bound:
         try:
             method.admit(service.caller)
             method.check(service, args, kwargs)
-            return method.function(service, *args, **kwargs)
+            with service.gate:
+                return method.function(service, *args, **kwargs)
         except (GogglesError, EOFError):  # EOFError: the caller is gone; its connection ends
             raise
         except Exception as error:

@@ -37,7 +37,7 @@ STATUS = {  # by code; all that is not here is 500
     **dict.fromkeys(("not_a_directory", "is_a_directory", "not_empty"), 409),
     **dict.fromkeys(("no_space", "limit"), 413),
     "protocol": 502,
-    **dict.fromkeys(("unavailable", "overloaded", "upload_lost", "connection_lost", "deadline"), 503),
+    **dict.fromkeys(("unavailable", "overloaded", "database_away", "upload_lost", "connection_lost", "deadline"), 503),
 }
 LOCAL = (SettingsError, LocalFileError, SourceChanged, Cancelled)  # nobody was asked, or nobody is to blame there
 UNKNOWN_METHOD = "there is no method"
