@@ -51,6 +51,7 @@ NAMESERVER: dict[str, Rule] = {
     **rules({A}, "ADMIN", "stage_manifest_entries complete_manifest_entries search_errors clear_error"),
     **rules({A}, "ADMIN", "get_librarian_list add_librarian remove_librarian set_librarian_transfer"),
     **rules({A}, "ADMIN", "run_task get_tasks get_transfers run_plan"),
+    **rules({A}, "ADMIN", "balance balance_state quarantine open_quarantined"),
     **rules({S}, "NONE", "upgrade inventory walk_tree verdict condemned activate heartbeat pull_failed check_done"),
     **rules({S}, "NONE", "write_notification write_notifications pushed ingested scrubbed"),
     **rules({S}, "NONE", "open_read_for open_write_for commit_for abandon_for"),
@@ -60,7 +61,7 @@ NAMESERVER: dict[str, Rule] = {
 }
 STORAGE: dict[str, Rule] = {
     **rules({C, A, S, N}, "NONE", "health"),
-    **rules({N}, "NONE", "carry_out"),
+    **rules({N}, "NONE", "carry_out quarantined"),
     **rules({C, A}, "NONE", "open write_fileobj"),
 }
 # name of the certificate, its role, what its account says, and the level that comes of it
