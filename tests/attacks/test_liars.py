@@ -77,6 +77,7 @@ SESSIONLESS: list[tuple[str, tuple[Any, ...]]] = [
     ("condemned", ((),)),
     ("activate", ()),
     ("heartbeat", (1, ())),
+    ("scrubbed", ((), ())),
     ("write_notification", ("0" * 32, 1, "0" * 64)),
 ]
 
@@ -88,6 +89,14 @@ def test_a_storage_speaks_only_under_its_own_session(
     with calls(site, "bob", Role.STORAGE) as line:
         for session in ("", "0" * 32, "\0", "x" * 16_000):
             assert said(line, method, session, *args) == "stale"
+
+
+@pytest.mark.parametrize("odd", [NAN, INF, -INF])
+def test_numbers_that_are_none_are_refused_everywhere(site: Cluster, fs: Session, odd: float) -> None:
+    with calls(site) as line, calls(site, "bob", Role.STORAGE) as storage:
+        for method, args in [("validate_file", ("/kept", odd)), ("verify_many", (("/kept",), odd))]:
+            assert said(line, method, *args) == "bad_request"
+        assert said(storage, "scrubbed", "x", (), (("began", odd),)) == "bad_request"
 
 
 def test_free_room_that_can_not_be_is_not_believed(site: Cluster, fs: Session) -> None:

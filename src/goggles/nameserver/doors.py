@@ -5,7 +5,6 @@ Law: a batch is bounded, and one item that is refused does not spoil the others.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -118,9 +117,9 @@ def storage_hello(pairs: tuple[Value, ...]) -> StorageHello:
     """What a storage says of itself, as far as it can be true; BadRequest."""
     hello = record(StorageHello, pairs)
     sizes = all(0 <= size <= MAX_SIZE for size in (hello.capacity, hello.disk_free))
-    if not sizes or not 0 < hello.port < 65_536 or not math.isfinite(hello.certificate_expires):
+    if not sizes or not 0 < hello.port < 65_536:
         raise BadRequest(
-            f"storage {hello.name[:80]!r} tells sizes, a port or a time that can not be",
+            f"storage {hello.name[:80]!r} tells sizes or a port that can not be",
             f"capacity and free room of the disk are bytes, up to {MAX_SIZE}",
         )
     return hello

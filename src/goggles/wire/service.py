@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 import time
 import typing
 from collections.abc import Callable, Iterable
@@ -210,7 +211,7 @@ def check_value(what: str, value: Any, allowed: tuple[type, ...] | None) -> None
 
 
 _LIMITS: dict[type, int] = {str: MAX_TEXT, bytes: MAX_BYTES, tuple: MAX_ITEMS}
-_VALUES = frozenset((str, bytes, tuple, int, bool, float, type(None)))
+_VALUES = frozenset((str, bytes, bool, type(None)))
 
 
 def _check_size(what: str, value: Any) -> None:
@@ -226,5 +227,8 @@ def _check_size(what: str, value: Any) -> None:
     elif kind is int:
         if not -(1 << 63) <= value < 1 << 63:
             raise LimitExceeded(f"{what} does not fit into 64 bits")
+    elif kind is float:
+        if not math.isfinite(value):
+            raise BadRequest(f"{what} must be a number, not {value}")
     elif kind not in _VALUES:
         raise BadRequest(f"{what} can only have values in it, not objects")
