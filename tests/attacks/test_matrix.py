@@ -37,17 +37,23 @@ NAMESERVER: dict[str, Rule] = {
     **rules({C, A, L}, "NONE", "login"),
     **rules({C, A, L}, "READONLY", "change_password"),
     **rules({C, A}, "READONLY", "ls scan stat stat_many isdir isfile listdir locations du site_info availableStorages"),
-    **rules({C, A}, "READONLY", "open_read open_read_many report_bad verify search_files validate_file get_store_list"),
+    **rules(
+        {C, A},
+        "READONLY",
+        "open_read open_read_many report_bad verify verify_many search_files validate_file get_store_list",
+    ),
     **rules(
         {C, A}, "READAPPEND", "mkdir mkdir_many open_write open_write_many commit commit_many abandon set_deletion"
     ),
     **rules({C, A}, "READWRITE", "rmdir rm mv setrep evict recall"),
     **rules({A}, "ADMIN", "accept restoretree drain export_tree set_store_state get_store_manifest"),
+    **rules({A}, "ADMIN", "forget balance balance_state quarantine open_quarantined"),
     **rules({A}, "ADMIN", "accounts get_user create_user update_user delete_user set_account"),
     **rules({A}, "ADMIN", "stage_manifest_entries complete_manifest_entries search_errors clear_error"),
     **rules({A}, "ADMIN", "get_librarian_list add_librarian remove_librarian set_librarian_transfer"),
     **rules({A}, "ADMIN", "run_task get_tasks get_transfers run_plan"),
     **rules({S}, "NONE", "upgrade inventory walk_tree verdict condemned activate heartbeat pull_failed check_done"),
+    **rules({S}, "NONE", "scrubbed"),
     **rules({S}, "NONE", "write_notification write_notifications pushed ingested"),
     **rules({S}, "NONE", "open_read_for open_write_for commit_for abandon_for"),
     **rules({L}, "READONLY", "peer_hello whereabouts validate_for"),
@@ -56,7 +62,7 @@ NAMESERVER: dict[str, Rule] = {
 }
 STORAGE: dict[str, Rule] = {
     **rules({C, A, S, N}, "NONE", "health"),
-    **rules({N}, "NONE", "carry_out"),
+    **rules({N}, "NONE", "carry_out quarantined"),
     **rules({C, A}, "NONE", "open write_fileobj"),
 }
 # name of the certificate, its role, what its account says, and the level that comes of it
