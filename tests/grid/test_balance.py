@@ -13,6 +13,7 @@ import pytest
 from goggles.client.session import Session
 from goggles.client.shell.loop import Shell
 from goggles.errors import Conflict
+from goggles.nameserver.levelling import WITHIN
 from goggles.testing.cluster import Cluster, wait_until
 
 MIB = 1 << 20
@@ -81,6 +82,7 @@ def test_a_new_storage_is_filled_until_all_are_even_and_no_file_is_ever_short(
     assert [shell.run_line(line) for line in ("balance", "balance --status", "balance --stop")] == [0, 0, 0]
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(one["running"], one["moved"], one["result"]) for one in answers] == [(False, 0, state.result)] * 3
+    assert state.result == ("even" if state.gap <= WITHIN else "as even as it gets")
 
 
 def test_it_is_stopped_and_leaves_a_drained_storage_alone(cluster: Factory) -> None:

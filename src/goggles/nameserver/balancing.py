@@ -101,7 +101,7 @@ class Balancing:
         more = [key for key in plan.most if key not in run.spent]
         if run.stopping or not more:
             if not run.moves:
-                self._end(run, "stopped" if run.stopping else "as even as it gets" if run.spent else "even")
+                self._end(run, "even" if not plan.most else "stopped" if run.stopping else "as even as it gets")
             return
         pages = PAGES
         for key in more:

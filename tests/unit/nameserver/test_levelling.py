@@ -65,6 +65,8 @@ def test_a_file_that_is_short_or_has_too_many_is_not_touched():
     assert gives_up(3, copies("", ""), target) is None
     assert gives_up(1, copies("", ""), target) is None
     assert gives_up(1, copies(""), target) == 1
+    leaving = Copy(2, Standing.LEAVING, "", 0.5)
+    assert gives_up(2, [*copies(""), leaving], target) is None
 
 
 def test_only_to_where_there_is_none_and_where_it_would_stay():
