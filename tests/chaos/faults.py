@@ -13,6 +13,7 @@ from tests.chaos.site import Site
 
 TABLE: dict[str, type[Fault]] = {
     "kill": processes.Kill,
+    "restart": processes.Restart,
     "stop": processes.Stop,
     "step": processes.Step,
     "clocks": processes.Clocks,
