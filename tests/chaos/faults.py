@@ -74,7 +74,7 @@ class Faults:
                 following, patience = now + self._chance.uniform(0.5, 3.5), now + PATIENCE
 
     def end(self) -> None:
-        """Everything runs again, and nothing is armed.  What runs goes on: a start would mend what it must mend itself."""
+        """All run again, and none is armed.  What runs goes on: a start would mend what it must mend itself."""
         for fault in self.all:
             fault.end()
         self._site.tick(everything=True)
