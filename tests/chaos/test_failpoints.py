@@ -20,6 +20,7 @@ STORAGES = ("alice", "bob")
 FLAGS = ["--grace", "2", "--heartbeat", "0.3", "--lease", "5"]
 NOT_IN_ORDINARY_WORK = {
     "storage.selfcheck.before_inventory",
+    "storage.selfcheck.before_activate",
     "storage.quarantine.before_rename",
     "storage.adopt.before_rename",
 }
