@@ -137,11 +137,11 @@ class Site:
                 self.processes()[name].signal(signal.SIGCONT)
 
     def whole(self) -> bool:
-        """Whether every storage is active and every file has all its copies, asked twice."""
+        """Whether every storage is there and every file has all its copies, asked twice."""
         return all(self._whole() for _ in range(2))
 
     def _whole(self) -> bool:
-        if set(self.cluster.states().values()) != {"active"}:
+        if not set(self.cluster.states().values()) <= {"active", "draining"}:
             return False
         try:
             with self.cluster.connect(timeout=1) as fs:
