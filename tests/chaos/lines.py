@@ -19,6 +19,7 @@ from pathlib import Path
 Pair = frozenset[str]
 STEP = 0.02
 CHUNK = 65_536
+LOOKS = 5
 
 
 @dataclass(slots=True)
@@ -135,10 +136,10 @@ class Lines:
             time.sleep(STEP)
 
     def _who(self, port: int) -> str:
-        inode = _inode(port)
-        if inode:
+        for _ in range(LOOKS):  # the kernel's table may change while it is read
+            inode = _inode(port)
             for pid, name in list(self._owners()):
-                if _has_socket(pid, inode):
+                if inode and _has_socket(pid, inode):
                     return name
         return "?"
 
