@@ -116,7 +116,7 @@ class Campaign:
 
     def _all_back(self) -> bool:
         states = self.site.cluster.states()
-        return all(states.get(name) in ("active", "held") for name in STORAGES)
+        return all(states.get(name) in ("active", "draining", "held") for name in STORAGES)
 
     # --- what must hold --------------------------------------------------------------------
 

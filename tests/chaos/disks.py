@@ -18,6 +18,7 @@ import random
 import shutil
 import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from goggles.testing.cluster import wait_until
 DAMAGED = "dave"
 ROOM = "1g"
 LEFT = 1 << 18  # bytes left on a full disk
-OWED = """select e.sha256, count(*), max(s.name = ?) from entries e join instances i on i.entry_id = e.id
+COPIES = """select e.version, e.sha256, count(*), max(s.name = ?) from entries e join instances i on i.entry_id = e.id
     join storages s on s.id = i.storage_id where e.kind = 'f' group by e.id"""
 
 
@@ -74,12 +75,11 @@ class Full(Fault):
             subprocess.run(["umount", "-l", str(self._root)], check=False)
 
 
-def known_copies(database: str, name: str) -> Iterator[str]:
-    """Digests of files of which a storage has one copy, and others have another."""
+def known_copies(database: str, name: str) -> dict[str, str]:
+    """Digests by version of files of which a storage has one copy, and others have another."""
     with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as opened:
-        for digest, copies, here in opened.execute(OWED, (name,)):
-            if here and copies > 1:
-                yield digest
+        rows = opened.execute(COPIES, (name,)).fetchall()
+    return {version: digest for version, digest, copies, here in rows if here and copies > 1}
 
 
 class _Damage(Fault):
@@ -98,26 +98,38 @@ class _Damage(Fault):
 class Flip(_Damage):
     """A byte of a published or staged file becomes another one; at times the file looks as if nobody had touched it."""
 
+    patience = 1.0
+
     def strike(self) -> None:
         with contextlib.suppress(sqlite3.Error):
-            known = set(known_copies(self.site.cluster.database, self.name))
-            for _ in range(self.chance.choice((1, 3))):
-                self._flip_one(known)
+            found = self._staged() if self.chance.random() < 0.4 else None
+            known = set(known_copies(self.site.cluster.database, self.name).values())
+            files = [found] if found else [path for path in self._published() if noted(path) in known]
+            if files:
+                self._flip(self.chance.choice(files))
 
-    def _flip_one(self, known: set[str]) -> None:
-        staged = [path for path in (self.root / ".goggles" / "staging").glob("?" * 32) if noted(path) in known]
-        files = staged if staged and self.chance.random() < 0.5 else list(self._published(known))
-        if files:
-            chosen, quiet = self.chance.choice(files), self.chance.random() < 0.5
-            digest = noted(chosen)
-            self.hurt.add(digest)
-            if flip(chosen, self.chance.random(), quiet=quiet):
-                self.site.note(f"a byte of {chosen} ({digest[:12]}) is another one{', silently' if quiet else ''}")
+    def _flip(self, path: Path) -> None:
+        digest, quiet = noted(path), self.chance.random() < 0.5
+        self.hurt.add(digest)
+        if flip(path, self.chance.random(), quiet=quiet):
+            self.site.note(f"a byte of {path} ({digest[:12]}) is another one{', silently' if quiet else ''}")
 
-    def _published(self, known: set[str]) -> Iterator[Path]:
+    def _published(self) -> Iterator[Path]:
         for folder, names, files in os.walk(self.root):
             names[:] = [name for name in names if name != ".goggles"]
-            yield from (Path(folder) / name for name in files if noted(Path(folder) / name) in known)
+            yield from (Path(folder) / name for name in files)
+
+    def _staged(self) -> Path | None:
+        """A file that is committed, and waits to be published; they do not wait for long."""
+        deadline = time.monotonic() + self.patience
+        while time.monotonic() < deadline:
+            waiting = list((self.root / ".goggles" / "staging").glob("?" * 32))
+            known = known_copies(self.site.cluster.database, self.name) if waiting else {}
+            for path in waiting:
+                if path.name in known and path.exists():
+                    return path
+            time.sleep(0.002)
+        return None
 
     def settle(self, fs: Session) -> None:
         """Have every damaged file read again."""
@@ -162,9 +174,11 @@ class Older(_Damage):
         self._copy = site.folder / "older"
 
     def strike(self) -> None:
-        if self.name in self.site.returning:
+        if self.site.cluster.states().get(self.name) == "held":
+            self.site.ask("accept what is held", self.settle)
+        elif self.name in self.site.returning:
             return
-        if not self._copy.exists():
+        elif not self._copy.exists():
             self.site.note(f"the folder of {self.name} is copied")
             self.site.processes()[self.name].kill()
             _copy(self.root, self._copy)

@@ -19,6 +19,7 @@ from pathlib import Path
 Pair = frozenset[str]
 STEP = 0.02
 CHUNK = 65_536
+LOOKS = 5
 
 
 @dataclass(slots=True)
@@ -53,8 +54,8 @@ class Lines:
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
             listener.close()
-        for pair in list(self._ways):
-            self._break(self.way(*pair))
+        for way in list(self._ways.values()):
+            self._break(way)
 
     def way(self, one: str, other: str) -> Way:
         with self._lock:
@@ -67,12 +68,11 @@ class Lines:
         self._break(way)
 
     def heal(self, one: str, other: str) -> None:
-        way = self.way(one, other)
-        way.refused, way.silent, way.delay, way.loss = False, False, 0.0, 0.0
+        _heal(self.way(one, other))
 
     def heal_all(self) -> None:
-        for pair in list(self._ways):
-            self.heal(*pair)
+        for way in list(self._ways.values()):
+            _heal(way)
 
     def _break(self, way: Way) -> None:
         with self._lock:
@@ -136,12 +136,16 @@ class Lines:
             time.sleep(STEP)
 
     def _who(self, port: int) -> str:
-        inode = _inode(port)
-        if inode:
+        for _ in range(LOOKS):  # the kernel's table may change while it is read
+            inode = _inode(port)
             for pid, name in list(self._owners()):
-                if _has_socket(pid, inode):
+                if inode and _has_socket(pid, inode):
                     return name
         return "?"
+
+
+def _heal(way: Way) -> None:
+    way.refused, way.silent, way.delay, way.loss = False, False, 0.0, 0.0
 
 
 def _inode(port: int) -> str:

@@ -43,6 +43,15 @@ class Kill(Fault):
             self.site.processes()[name].kill()
 
 
+class Restart(Fault):
+    """SIGTERM: a server ends as it should, and comes back."""
+
+    def strike(self) -> None:
+        for name in self.some(SERVERS, 2):
+            self.site.note(f"end {name}")
+            self.site.processes()[name].signal(signal.SIGTERM)
+
+
 class Stop(Fault):
     """SIGSTOP for a while; longer than a storage's heartbeats are waited for, at times."""
 

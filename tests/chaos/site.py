@@ -15,6 +15,7 @@ from tests.chaos import history
 from tests.chaos.lines import Lines
 from tests.chaos.worker import Orders
 
+from goggles import failpoints
 from goggles.client.session import Session
 from goggles.errors import GogglesError
 from goggles.roles import Role
@@ -40,6 +41,7 @@ class Site:
         self._copies = tuple(copies)
         self._lives = dict.fromkeys(CLIENTS, 0)
         self._chance = random.Random(f"{seed} site")
+        self._armed: set[str] = set()  # started with a step at which they die
         self._over = False  # no client starts any more
         self._due: list[tuple[float, Callable[[], None]]] = []
         self.returning: set[str] = set()
@@ -75,6 +77,7 @@ class Site:
         environment: dict[str, str] = {}
         for given in self.environments if armed else ():
             environment.update(given(name))
+        (self._armed.add if failpoints.ENVIRONMENT in environment else self._armed.discard)(name)
         self.note(f"start {name} {' '.join(f'{key}={value}' for key, value in environment.items())}".rstrip())
         if name == "nameserver":
             self.cluster.start_nameserver(environment=environment)
@@ -82,6 +85,13 @@ class Site:
             self.cluster.start_storage(name, self._by_lines(name), environment=environment)
         else:
             self._start_worker(name, environment)
+
+    def disarm(self) -> None:
+        """Start the servers that are dead, and those that would die yet."""
+        for name, process in self.servers().items():
+            if name in self._armed or not process.running:
+                process.kill()
+                self.start(name, armed=False)
 
     def _by_lines(self, name: str) -> list[str]:
         return ["--hostname", ADDRESSES[name], "--ns_hostname", ADDRESSES["nameserver"]] if self.lines else []
@@ -127,11 +137,11 @@ class Site:
                 self.processes()[name].signal(signal.SIGCONT)
 
     def whole(self) -> bool:
-        """Whether every storage is active and every file has all its copies, asked twice."""
+        """Whether every storage is there and every file has all its copies, asked twice."""
         return all(self._whole() for _ in range(2))
 
     def _whole(self) -> bool:
-        if set(self.cluster.states().values()) != {"active"}:
+        if not set(self.cluster.states().values()) <= {"active", "draining"}:
             return False
         try:
             with self.cluster.connect(timeout=1) as fs:

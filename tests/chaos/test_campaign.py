@@ -17,7 +17,7 @@ from goggles.testing.cluster import SOURCE
 
 HOME = Path(__file__).resolve().parents[2]
 TOGETHER = {
-    "processes": {"kill", "stop", "step", "clocks"},
+    "processes": {"kill", "restart", "stop", "step", "clocks"},
     "network": {"cut", "silence", "delay", "loss", "kill", "drain"},
     "disks": {"flip", "older", "full"},
 }

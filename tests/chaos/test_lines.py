@@ -89,6 +89,16 @@ def test_only_the_pair_that_is_named_is_cut(echo: int, lines: Lines) -> None:
         assert says(sock, b"here") == b"here"
 
 
+def test_who_calls_itself_is_a_pair_too(echo: int) -> None:
+    lines = Lines(lambda: [(os.getpid(), "server")])
+    lines.open("server", ADDRESS, echo)
+    with call(echo) as sock:
+        assert says(sock, b"mine") == b"mine"
+        lines.heal_all()
+        lines.close()
+        assert sock.recv(1) == b""
+
+
 def test_what_is_sent_into_silence_arrives_afterwards(echo: int, lines: Lines) -> None:
     with call(echo) as sock:
         assert says(sock, b"before") == b"before"

@@ -40,6 +40,7 @@ class Check:
     tally: Tally
     adopt: bool = False
     moves: int = 0  # renames that had been ordered when the walk began
+    misses: int = 0  # what it had not been told of when the walk began
     rounds: int = 0
     incomplete: bool = False  # there may be more on the storage than was seen
     unchanged: bool = False  # it has missed nothing since its last self-check, and tells only what is staged
@@ -158,7 +159,7 @@ class Attachment:
         adopt = self._accepted.get(hello.storage_id)
         unchanged = known and adopt is None and not rechecking and self._has_all(node, hello)
         node.missed = not unchanged
-        self._checks[session] = Check(tally, adopt=bool(adopt), unchanged=unchanged)
+        self._checks[session] = Check(tally, adopt=bool(adopt), misses=node.misses, unchanged=unchanged)
 
     def _has_all(self, node: Node, hello: StorageHello) -> bool:
         """Whether nothing was decided that this storage has not carried out.  Lock held.
@@ -206,7 +207,7 @@ class Attachment:
             check.incomplete = bool(left_out) or check.moves != moves
             if check.moves != moves and check.rounds < MAX_ROUNDS:
                 # What is renamed under a walk may be missed by it; what any walk has seen counts as there.
-                check.moves, check.rounds = moves, check.rounds + 1
+                check.moves, check.misses, check.rounds = moves, node.misses, check.rounds + 1
                 check.tally = Tally(check.tally.epoch_known, check.tally.accepted, check.tally.newcomer)
                 return "again", ""
             why = check.tally.suspicion()
@@ -249,15 +250,15 @@ class Attachment:
             self._checking(session)
             self._need_unmissed(node, check)
             tx.tree.set_counted(node.id, True)
-            tx.on_commit(lambda: self._activated(node))
+            tx.on_commit(lambda: self._activated(node, check))
 
         site.decisions.run(decide, changes=False)
         text = "storage %s is active: %d files, %d bytes free"
         log.info(text, node.name, node.files, node.free, extra=_facts("storage_active", node))
 
-    def _activated(self, node: Node) -> None:
+    def _activated(self, node: Node, check: Check) -> None:
         site = self._site
-        node.held_because, node.missed = "", False
+        node.held_because, node.missed = "", node.misses != check.misses
         node.move(Event.ACTIVATE, site.clock.now(), site.clock.monotonic())
         self._checks.pop(node.session, None)
         self._accepted.pop(node.storage_id, None)
@@ -318,8 +319,17 @@ class Attachment:
             node.beat, node.disk_free = self._site.clock.monotonic(), disk_free
             node.busy = frozenset(uploads)
             self._writing.alive(uploads)
+            self._catch_up(node)
             quiet = node.state is NodeState.ACTIVE and not node.waiting and not node.missed
             return node.state.value, self._site.decisions.changes if quiet else -1
+
+    def _catch_up(self, node: Node) -> None:
+        """A storage that is behind checks itself again, once nothing was decided between two heartbeats: while much is
+        decided, that check would end as the last one did.  Lock held."""
+        now = self._site.decisions.changes
+        if node.behind and not node.rechecking and node.heard == now:
+            node.order(orders.recheck())
+        node.heard = now
 
     def lost(self, session: str, why: str) -> None:
         """The connection with a storage broke, or it is silent."""

@@ -50,6 +50,8 @@ class Node:
     busy: frozenset[str] = frozenset()  # uploads and transfers that it said it is working on
     rechecking: bool = False  # it was told to begin its self-check again, and has not
     missed: bool = False  # it was not there when an order was given, or may not have carried one out
+    misses: int = 0  # how often something was decided while it was here that it was not told of
+    heard: int = -1  # change of the tree at its last heartbeat
     returning: bool = False  # it was here before this nameserver started, and has not been ready since
 
     scrub: ScrubState = field(default_factory=ScrubState)  # as it said last
@@ -71,7 +73,12 @@ class Node:
     def waiting(self) -> int:
         """Orders that it has not carried out yet, as far as is known."""
         outbox = self.outbox
-        return 0 if outbox is None else outbox.last - outbox.done + self.rechecking
+        return 0 if outbox is None else outbox.last - outbox.done + (self.rechecking or self.behind)
+
+    @property
+    def behind(self) -> bool:
+        """Whether something was decided at the end of its self-check that only another one will find."""
+        return self.missed and self.state is NodeState.ACTIVE
 
     @property
     def standing(self) -> Standing:
@@ -102,6 +109,7 @@ class Node:
     def miss(self) -> None:
         """Something was decided that it is not told of: its self-check will find it."""
         self.missed = True
+        self.misses += 1
         if self.outbox is not None:
             self.outbox.stir()
 
