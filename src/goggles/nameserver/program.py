@@ -127,14 +127,7 @@ class Nameserver:
             gate=Gate(self._settings.max_requests),
         )
         self.owners = owners
-        limits = Limits(connections=connections_for(self._settings.max_connections, Limits().beyond))
-        self._server = Server(
-            self._settings.listen,
-            self._settings.port,
-            self._contexts,
-            Doors(lambda caller: self.service(caller, owners), accounts.level, visitors=VISITORS),
-            limits,
-        )
+        self._server = self._listener(owners)
         # Only now, when nothing is left that could keep it from starting and its password from being shown.
         failpoints.hit("nameserver.start.before_administrator")
         self.first_administrator = accounts.first()
@@ -144,6 +137,12 @@ class Nameserver:
             threading.Thread(target=repair.run, name="repair", daemon=True),
             threading.Thread(target=self._guard_lease, name="lease", daemon=True),
         ]
+
+    def _listener(self, owners: Owners) -> Server:
+        settings = self._settings
+        doors = Doors(lambda caller: self.service(caller, owners), owners.accounts.level, visitors=VISITORS)
+        limits = Limits(connections=connections_for(settings.max_connections, Limits().beyond))
+        return Server(settings.listen, settings.port, self._contexts, doors, limits)
 
     @property
     def port(self) -> int:
