@@ -111,6 +111,7 @@ class Campaign:
             cluster.wait_settled(RESTORED)
         except GogglesError as error:
             self._broken("campaign", f"not at rest: {error}; {cluster.states()}")
+            self.site.ask("what du says", lambda fs: self.site.note(repr(fs.du()), "campaign"))
             return False
         return True
 
