@@ -19,14 +19,14 @@ from goggles.clock import ManualClock, SystemClock
 from goggles.contracts import orders
 from goggles.errors import AlreadyExists
 from goggles.meta.copying import copy_database
-from goggles.meta.database import Database
+from goggles.meta.database import KNOWN, Database
 from goggles.storage.vault import Vault
 from goggles.testing.cluster import SOURCE, Cluster, Process, wait_until
 from goggles.testing.fsck import fsck
 
 pytestmark = pytest.mark.slow
 DIGEST = "ab" * 32
-REVISIONS = 4
+REVISIONS = len(KNOWN)
 
 
 def dead(process: Process) -> None:
