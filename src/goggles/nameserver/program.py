@@ -127,13 +127,8 @@ class Nameserver:
             gate=Gate(self._settings.max_requests),
         )
         self.owners = owners
-        limits = Limits(connections=connections_for(self._settings.max_connections, Limits().beyond))
-        self._server = Server(
-            self._settings.listen,
-            self._settings.port,
-            self._contexts,
-            Doors(lambda caller: self.service(caller, owners), accounts.level, visitors=VISITORS),
-            limits,
+        self._server = self._listen(
+            Doors(lambda caller: self.service(caller, owners), accounts.level, visitors=VISITORS)
         )
         # Only now, when nothing is left that could keep it from starting and its password from being shown.
         failpoints.hit("nameserver.start.before_administrator")
@@ -144,6 +139,11 @@ class Nameserver:
             threading.Thread(target=repair.run, name="repair", daemon=True),
             threading.Thread(target=self._guard_lease, name="lease", daemon=True),
         ]
+
+    def _listen(self, doors: Doors) -> Server:
+        settings = self._settings
+        limits = Limits(connections=connections_for(settings.max_connections, Limits().beyond))
+        return Server(settings.listen, settings.port, self._contexts, doors, limits)
 
     @property
     def port(self) -> int:
