@@ -90,7 +90,7 @@ def test_goodput_does_not_collapse_when_there_are_four_times_as_many_as_are_take
 
 
 def test_clients_come_back_when_there_was_no_place(cluster: Factory) -> None:
-    site = cluster("alice", nameserver_flags=("--max_connections", "4"))
+    site = cluster("alice", nameserver_flags=("--max_connections", "8"))
     site.certificates.files("ann", Role.CLIENT)
 
     def come_and_go(number: int) -> None:
