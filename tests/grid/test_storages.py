@@ -202,15 +202,17 @@ def test_a_reader_goes_on_with_the_same_version_or_not_at_all(cluster: Factory) 
         list(readers[1])
 
 
-def test_a_put_goes_on_elsewhere_when_a_storage_dies(cluster: Factory, tmp_path: Path) -> None:
+@pytest.mark.parametrize("seconds", [0.0, 3.0], ids=["early", "after-longer-than-it-is-patient"])
+def test_a_put_goes_on_elsewhere_when_a_storage_dies(cluster: Factory, tmp_path: Path, seconds: float) -> None:
     site = cluster()
-    fs = site.connect()
+    fs = site.connect(timeout=2 if seconds else 30)
     source = tmp_path / "source"
     source.write_bytes(os.urandom(32 * MIB))
     victims: list[str] = []
 
     def progress(*_: object) -> None:
         if not victims:
+            time.sleep(seconds)  # a slow line
             staged = [n for n in site.names if any((site.root(n) / ".goggles/staging").iterdir())]
             victims.extend(staged[:1])
             for name in victims:

@@ -11,7 +11,7 @@ import time
 
 from goggles.client.calls import Calls
 from goggles.client.receiving import Complain, fetch
-from goggles.client.retrying import Meter, reading_patience, wait
+from goggles.client.retrying import Meter, Patience, reading_patience, wait
 from goggles.client.targets import Target
 from goggles.contracts.data import ReadTicket
 from goggles.errors import Cancelled, GogglesError, Stale, Unavailable
@@ -55,7 +55,7 @@ class Getting:
             raise
 
     def _fetch(self, path: str, target: Target, meter: Meter, cancel: threading.Event | None) -> None:
-        began, pause = time.monotonic(), 0.05
+        patience, pause = Patience(), 0.05
         while True:
             meter.restart()
             try:
@@ -65,7 +65,7 @@ class Getting:
                 fetch(self._links, ticket, target, meter.advance, cancel, self._complain)
                 return
             except (Stale, Unavailable) as error:
-                if time.monotonic() - began > reading_patience(error, self._calls.patience):
+                if patience.is_over(reading_patience(error, self._calls.patience), meter.moved):
                     raise Unavailable(error.message, error.hint) from error
             wait(pause, cancel)
             pause = min(2.0, 2 * pause)

@@ -8,10 +8,9 @@ the storages have.  Both sides read these again, and their digests must be the s
 from __future__ import annotations
 
 import threading
-import time
 
 from goggles.client.calls import Calls
-from goggles.client.retrying import ChainFailed, Meter, patience_with, wait
+from goggles.client.retrying import ChainFailed, Meter, Patience, patience_with, wait
 from goggles.client.sending import Sent, Source, go_on, send, staged, why_not
 from goggles.contracts.data import LARGE, Committed, WriteTicket
 from goggles.errors import Cancelled, ChecksumMismatch, Conflict, GogglesError, NoSpace, Stale, Unavailable, UploadLost
@@ -45,7 +44,7 @@ class Putting:
     def put(self) -> Committed:
         """Returns when the copies are durable and visible."""
         avoid: list[str] = []
-        began, pause = time.monotonic(), 0.1
+        patience, pause = Patience(), 0.1
         while True:
             self._meter.restart()
             try:
@@ -55,7 +54,7 @@ class Putting:
                 return done
             except (NoSpace, Unavailable, UploadLost, ChecksumMismatch, ChainFailed) as error:
                 avoid += error.failed if isinstance(error, ChainFailed) else []
-                if time.monotonic() - began > patience_with(error, self._calls.patience):
+                if patience.is_over(patience_with(error, self._calls.patience), self._meter.moved):
                     raise (error.reason if isinstance(error, ChainFailed) else error) from None
             wait(pause, self._cancel)
             pause = min(2.0, 2 * pause)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from goggles.client.receiving import Complain
+from goggles.client.retrying import reading_patience
 from goggles.contracts.data import Hop, ReadTicket
 from goggles.errors import ChecksumMismatch, GogglesError, Stale, Unavailable
 from goggles.wire.data import Buffer, Kind
@@ -39,12 +40,12 @@ class Reading:
         Of a whole file the digest is compared behind the last chunk: ChecksumMismatch where it is wrong.  Stale where
         it was replaced, Unavailable where no storage can be read."""
         begin, digest, used = offset, hashlib.sha256(), dict[str, None]()
-        deadline, pause = 0.0, FIRST_PAUSE  # deadline: from the first failure since the last byte
+        since, pause = 0.0, FIRST_PAUSE  # since: the first failure after the last byte
         problem: GogglesError | None = None
         while self._left(begin, offset, length) > 0:
             if problem is not None:
-                deadline = deadline or time.monotonic() + self._patience
-                self._renew(problem, deadline, pause)
+                since = since or time.monotonic()
+                self._renew(problem, since, pause)
                 pause = min(LONGEST_PAUSE, 2 * pause)
             problem = Unavailable(f"no storage that is up holds {self.ticket.path}")
             for hop in self.ticket.hops:
@@ -55,7 +56,7 @@ class Reading:
                         used[hop.name] = None
                         digest.update(chunk)
                         yield chunk
-                        deadline, pause = 0.0, FIRST_PAUSE
+                        since, pause = 0.0, FIRST_PAUSE
                 except GogglesError as error:
                     problem = error
         if begin == 0 and length >= self.ticket.size and digest.hexdigest() != self.ticket.hash:
@@ -64,9 +65,9 @@ class Reading:
     def _left(self, begin: int, offset: int, length: int) -> int:
         return min(self.ticket.size, begin + length) - offset
 
-    def _renew(self, problem: GogglesError, deadline: float, pause: float) -> None:
+    def _renew(self, problem: GogglesError, since: float, pause: float) -> None:
         """Another ticket a moment later; raises `problem` where that has been tried for long enough."""
-        if time.monotonic() + pause > deadline:
+        if time.monotonic() + pause > since + reading_patience(problem, self._patience):
             raise problem
         time.sleep(pause)
         ticket = self._ask()

@@ -12,7 +12,7 @@ from goggles.errors import ChecksumMismatch, GogglesError, Unavailable, UploadLo
 
 READ_PATIENCE = 6.0  # seconds for which a file that no storage has is asked for again: one may be restarting
 RETURNING = 8.0  # seconds in which a storage that was only restarted is back
-READ_PATIENCE = 6.0  # seconds for which a file that no storage has is asked for again
+CHANCES = 5  # times that a transfer which got somewhere has all its patience again
 
 
 class ChainFailed(Exception):
@@ -43,6 +43,22 @@ def _will_be_well(error: GogglesError) -> bool:
     return COMING_BACK in error.message or "no storage that holds" in error.message
 
 
+class Patience:
+    """How long a transfer is tried again.  It counts from the last try that got somewhere: a large file may take longer
+    than that until the first thing goes wrong."""
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+        self._chances = CHANCES
+
+    def is_over(self, seconds: float, moved: bool) -> bool:
+        """Whether to give up after a try that failed; `moved`: bytes went through before it did."""
+        now = time.monotonic()
+        if moved and self._chances:
+            self._since, self._chances = now, self._chances - 1
+        return seconds <= 0 or now - self._since > seconds
+
+
 def wait(seconds: float, cancel: threading.Event | None) -> None:
     if cancel is not None:
         cancel.wait(seconds)
@@ -58,6 +74,11 @@ class Meter:
         self._path = path
         self.total = total
         self._done = 0
+
+    @property
+    def moved(self) -> bool:
+        """Whether bytes went through since it began, or began again."""
+        return self._done > 0
 
     def restart(self) -> None:
         self._done = 0

@@ -28,7 +28,7 @@ from goggles.client.listings import need_entries_of
 from goggles.client.putting import Putting
 from goggles.client.puttree import PutTree
 from goggles.client.ranges import RangeReader, Reading
-from goggles.client.retrying import READ_PATIENCE, Meter
+from goggles.client.retrying import Meter
 from goggles.client.sending import Source
 from goggles.client.targets import Target, may_write
 from goggles.contracts.data import Committed, ReadTicket
@@ -334,7 +334,7 @@ class Session(Administering):
         def ask() -> ReadTicket:
             return open_read(self._calls, parse(path))
 
-        return Reading(self._links, ask, self.complain, min(READ_PATIENCE, self._calls.patience))
+        return Reading(self._links, ask, self.complain, self._calls.patience)
 
     def mkdirs(self, paths: list[DfsPath]) -> list[Any]:
         """Make many directories; for each True or (code, message, hint)."""
