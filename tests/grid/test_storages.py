@@ -92,6 +92,24 @@ def test_a_silent_storage_is_missed_read_around_and_taken_back(cluster: Factory)
     assert all_there(fs, files)
 
 
+def test_what_is_over_goes_though_the_storage_that_was_to_read_a_copy_died(cluster: Factory) -> None:
+    site = cluster()
+    fs = site.connect()
+    fs.write("/file", b"bytes" * 100)
+    fs.setrep("/file", 3)
+    wait_until("three copies", lambda: len(holders(site, "/file")) == 3, 20)
+    site.wait_settled(20)
+    for process in site.storages.values():
+        process.signal(signal.SIGSTOP)
+    fs.setrep("/file", 2)
+    wait_until("a copy that is to be read", lambda: fs.du()[0].reviews > 0, 5)
+    for name in site.names:
+        site.storages[name].kill()
+        site.start_storage(name)
+    wait_until("one copy less", lambda: len(holders(site, "/file")) == 2, 40)
+    site.wait_settled(20)
+
+
 def test_a_silent_nameserver_is_given_up_and_found_again(cluster: Factory) -> None:
     site = cluster("alice", "bob")
     fs = site.connect()

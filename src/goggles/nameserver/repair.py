@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -26,24 +25,17 @@ from goggles.nameserver.entry import Entry
 from goggles.nameserver.housekeeping import PIECE, Housekeeping
 from goggles.nameserver.placement import choose
 from goggles.nameserver.replication import Assessment, Copy, Standing, assess
+from goggles.nameserver.rereading import Rereading
 from goggles.nameserver.roster import Node
 from goggles.nameserver.site import Site
 from goggles.nameserver.states import CONNECTED, READABLE, Event, NodeState
 from goggles.nameserver.uploads import Upload
 from goggles.nameserver.writing import Writing
-from goggles.paths import DfsPath
 
 log = logging.getLogger(__name__)
 SILENCE = 5.0  # heartbeats that may be missed
 RETRY = 10.0  # seconds until a failed repair is tried again
-FRESH = 600.0  # seconds for which a copy that was read counts as good enough to let others go
-ASK_AGAIN = 120.0  # seconds until a copy is sent to be read once more
-CHECKS = 200
 FIRST_TO_GO = 2.0  # fuller than any storage
-
-
-def _nobody(node: Node, path: DfsPath, version: str, then: Callable[[], None]) -> None:
-    """Until somebody is there to check copies nothing is trimmed."""
 
 
 def _nothing() -> None:
@@ -69,25 +61,16 @@ class Repair:
         self._failed: dict[int, float] = {}  # entry id: monotonic time before which it is not tried again
         self._stuck: set[int] = set()  # entries for which there was no source or no room
         self._room: tuple[object, ...] = ()  # what the storages were like when they got stuck
-        self._asked: dict[int, float] = {}  # entry id: monotonic time at which a copy was sent to be read
-        self._to_check: deque[tuple[Node, DfsPath, Entry]] = deque()
+        self.rereading = Rereading(site)
         self.leaving: dict[int, int] = {}  # entry id: the storage whose copy goes, if one is too many
         self.beside: Callable[[], None] = _nothing  # more to do in each round, when what is owed has been planned
-        self.check: Callable[[Node, DfsPath, str, Callable[[], None]], None] = _nobody
-        self.checking: Callable[[], int] = lambda: 0
         site.reviews = self.reviews
         self._housekeeping = Housekeeping(site)
         self._unstick = 0.0
 
     def reviews(self) -> int:
         """How many files are to be looked at, or are being read, before what is owed or over is known."""
-        return (
-            len(self._site.reconsider)
-            + len(self._site.sweeps)
-            + len(self._sweeps)
-            + len(self._to_check)
-            + self.checking()
-        )
+        return len(self._site.reconsider) + len(self._site.sweeps) + len(self._sweeps) + self.rereading.under_way()
 
     def run(self) -> None:
         while not self._site.stopping.is_set():
@@ -110,7 +93,7 @@ class Repair:
         busy = self._housekeeping.step()
         if self._settling():
             return busy
-        more = any([self._sweep(), self._reconsider(), self._check_some(), self._plan(), busy])
+        more = any([self._sweep(), self._reconsider(), self.rereading.step(), self._plan(), busy])
         self.beside()
         return more
 
@@ -186,36 +169,10 @@ class Repair:
                 tx.tree.set_owed(entry.id, found.live)
             elif not found.missing and entry.id in owed:
                 tx.tree.clear_owed(entry.id)
-            if found.surplus and self._is_safe_without(tx, entry, holders, found.surplus):
+            staying = [self._site.roster.get(holder) for holder in holders if holder not in found.surplus]
+            if found.surplus and self.rereading.is_good(tx, entry, staying):
                 for storage in found.surplus:
                     self._trim(tx, entry, self._site.roster.get(storage))
-
-    def _is_safe_without(self, tx: Transaction, entry: Entry, holders: list[int], surplus: Sequence[int]) -> bool:
-        """Whether a copy that stays has been read and found good just now; else one is going to be."""
-        staying = [self._site.roster.get(holder) for holder in holders if holder not in surplus]
-        if tx.tree.verified_on(entry.id, tx.tree.now - FRESH) & {node.id for node in staying}:
-            return True
-        path, mono = tx.tree.path_of(entry.id), self._site.clock.monotonic()
-        readable = [node for node in staying if node.state is NodeState.ACTIVE]
-        if path is not None and readable and self._asked.get(entry.id, 0.0) < mono - ASK_AGAIN:
-            self._asked[entry.id] = mono
-            tx.on_commit(lambda: self._to_check.append((readable[0], path, entry)))
-        return False
-
-    def _check_some(self) -> bool:
-        """Have copies read without which nothing may be trimmed; not too many at once."""
-        now = self._site.clock.monotonic()
-        self._asked = {entry: when for entry, when in self._asked.items() if when > now - ASK_AGAIN}
-        for _ in range(min(CHECKS, len(self._to_check))):
-            node, path, entry = self._to_check[0]
-            self.check(node, path, entry.version, partial(self._found_good, entry.id))
-            self._to_check.popleft()
-        return bool(self._to_check)
-
-    def _found_good(self, entry: int) -> None:
-        self._asked.pop(entry, None)
-        self._site.reconsider.append(entry)
-        self._site.wake_repair.set()
 
     def assess(self, entry: Entry, holders: list[int]) -> Assessment:
         return assess(

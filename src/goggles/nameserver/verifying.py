@@ -53,7 +53,7 @@ class _Job:
     size: int = -1
     answered: bool = False
     done: threading.Event = field(default_factory=threading.Event)
-    then: Callable[[], None] | None = None  # where the copy is good
+    then: Callable[[], None] | None = None  # where the copy is good, or nobody answers
     session: str = ""  # in which it was asked
 
 
@@ -62,13 +62,25 @@ class Verifying:
 
     def __init__(self, site: Site, repair: Repair) -> None:
         self._site = site
-        repair.check, repair.checking = self.check, self.under_way
+        repair.rereading.checks = self
         self._jobs: OrderedDict[str, _Job] = OrderedDict()  # guarded by the global lock; oldest first
 
     def under_way(self) -> int:
         """Copies that storages are reading, for those who decide what to trim."""
         with self._site.decisions.lock:
-            return sum(job.then is not None and job.node.state in READABLE for job in self._jobs.values())
+            return sum(job.then is not None for job in self._jobs.values())
+
+    def drop_lost(self) -> None:
+        """End the readings that were asked for in a session that is over: nobody answers them."""
+        with self._site.decisions.lock:
+            lost = {name: job for name, job in self._jobs.items() if job.node.session != job.session}
+            for name in lost:
+                del self._jobs[name]
+        for job in lost.values():
+            job.verdict = "not read: it was lost meanwhile"
+            job.done.set()
+            if job.then is not None:
+                job.then()
 
     def verify(self, path: str) -> tuple[tuple[str, str], ...]:
         """(storage, verdict) for each copy: good, bad, or why it can not be said (yet)."""
@@ -123,7 +135,7 @@ class Verifying:
         self._start(node, path, version)
 
     def check(self, node: Node, path: DfsPath, version: str, then: Callable[[], None]) -> None:
-        """Have one copy read again, and call `then` where it is good."""
+        """Have one copy read again, and call `then` where it is good, or its storage goes away."""
         self._start(node, path, version, then)
 
     def _start(self, node: Node, path: DfsPath, version: str, then: Callable[[], None] | None = None) -> _Job:
@@ -131,6 +143,8 @@ class Verifying:
         if node.state not in READABLE:
             job.verdict = f"not asked: it is {node.state}"
             job.done.set()
+            if then is not None:
+                then()
             return job
         name = secrets.token_hex(16)
         with self._site.decisions.lock:
