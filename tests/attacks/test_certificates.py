@@ -19,7 +19,7 @@ from goggles.pki.authority import Authority, load_certificate
 from goggles.pki.context import Contexts, PkiFiles
 from goggles.pki.identity import Identity
 from goggles.roles import Level, Role
-from goggles.testing.cluster import Certificates, Cluster
+from goggles.testing.cluster import Certificates, Cluster, wait_until
 from goggles.wire.dial import Address, Dialer
 from goggles.wire.server import Doors, Server
 from goggles.wire.service import Service
@@ -126,6 +126,8 @@ def let_in(port: int, pair: Pair) -> bool:
 def test_no_server_lets_in_who_shows_a_bad_certificate(site: Cluster, forged: dict[Role, dict[str, Pair]]) -> None:
     ports = [site.port, site.ports["alice"]]
     assert all(let_in(port, files(site)) for port in ports), "a good one is let in"
+    revoked = forged[Role.ADMIN]["revoked"]  # servers look at the list about once a second
+    wait_until("the list of the revoked", lambda: not any(let_in(port, revoked) for port in ports), 10)
     assert [(case, port) for case, pair in forged[Role.ADMIN].items() for port in ports if let_in(port, pair)] == []
 
 

@@ -21,6 +21,7 @@ from goggles.storage import notes
 from goggles.storage.containment import DIRECTORY, Root, explained, kind_of, open_regular
 from goggles.storage.inventory import digest_of
 from goggles.storage.quarantine import Quarantine
+from goggles.storage.recent import Recent
 from goggles.storage.staging import PART, Fsync, check_upload
 from goggles.storage.unsynced import Unsynced
 
@@ -55,6 +56,7 @@ class Carrier:
         self._new = Unsynced(fsync)  # directories in which others were made
         root.made = self._new.keep
         self.bad: set[str] = set()  # versions whose bytes were read, and are not what their note says
+        self.given_up = Recent()  # uploads that were discarded: their bytes may still be on their way
         self._failed = ""  # the first order of this session that could not be carried out
         self._kinds: dict[str, Callable[..., None]] = {
             "mkdir": self._mkdir,
@@ -360,6 +362,7 @@ class Carrier:
 
     def _discard(self, upload: str) -> None:
         staged = check_upload(upload)
+        self.given_up.add([staged])
         for name in (staged, staged + PART):
             with contextlib.suppress(FileNotFoundError):
                 size = os.stat(name, dir_fd=self._staging).st_size

@@ -17,11 +17,12 @@ from goggles import failpoints
 from goggles.clock import Clock
 from goggles.contracts.data import MAX_HOPS, SMALL, Next
 from goggles.contracts.grants import PUSH, QUARANTINED, READ, WRITE, Grant, check
-from goggles.errors import BadRequest, Conflict, ConnectionLost, GogglesError, ProtocolError, StorageFailure
+from goggles.errors import BadRequest, Conflict, ConnectionLost, GogglesError, ProtocolError, StorageFailure, UploadLost
 from goggles.storage import delivering
 from goggles.storage.atwork import AtWork
 from goggles.storage.notifier import Notifier
 from goggles.storage.receiving import Local, Receiver, Relay, relay, staged_further
+from goggles.storage.recent import Recent
 from goggles.storage.stream import OrderStream
 from goggles.storage.together import Notice, Part, Together
 from goggles.storage.together import read as read_many
@@ -33,7 +34,6 @@ from goggles.wire.service import Caller
 
 log = logging.getLogger(__name__)
 IDLE = 300.0  # seconds without a request until a connection is closed
-REMEMBERED = 100_000  # uploads
 KINDS = ("write", "resume", "staged", "write_many", "read", "read_many", "read_quarantined", "arrived", "append")
 
 
@@ -60,7 +60,7 @@ class DataServer:
         self._clock = clock
         self._at_work = AtWork()
         self._lock = threading.Lock()
-        self._over: dict[str, None] = {}  # uploads that were completed here, oldest first; guarded by _lock
+        self._over = Recent()  # uploads that were completed here
         self._requests = 0  # being answered; guarded by _lock
 
     def active(self) -> tuple[str, ...]:
@@ -186,29 +186,23 @@ class DataServer:
         return self._together.take(parts, lambda sealed: self._need_open(self._check(sealed, WRITE, caller)))
 
     def _need_open(self, grant: Grant) -> Grant:
-        """A grant is good for twelve hours, and for one upload: what was written is not written again."""
-        with self._lock:
-            over = grant.subject in self._over
-        if over or self._vault.is_staged(grant.subject):
+        """A grant is good for twelve hours, and for one upload: what was written, or given up, is not written again."""
+        if self._vault.is_given_up(grant.subject):
+            raise UploadLost(f"upload {grant.subject} was given up", "put again")
+        if grant.subject in self._over or self._vault.is_staged(grant.subject):
             raise Conflict(f"upload {grant.subject} is complete here already", "open another one to write again")
         return grant
 
     def _told(self, upload: str, size: int, sha256: str) -> None:
         failpoints.hit("storage.write.before_notify")
         self._notifier.notify(upload, size, sha256)
-        self._remember([upload])
+        self._over.add([upload])
         failpoints.hit("storage.write.after_notify")
 
     def _told_all(self, notices: Sequence[Notice]) -> list[GogglesError | None]:
         answers = self._notifier.notify_all(notices)
-        self._remember([notice[0] for notice, error in zip(notices, answers, strict=True) if error is None])
+        self._over.add([notice[0] for notice, error in zip(notices, answers, strict=True) if error is None])
         return answers
-
-    def _remember(self, uploads: Sequence[str]) -> None:
-        with self._lock:
-            self._over.update(dict.fromkeys(uploads))
-            while len(self._over) > REMEMBERED:
-                del self._over[next(iter(self._over))]
 
     def _drain(self, link: DataLink) -> None:
         while link.receive()[0] is Kind.DATA:

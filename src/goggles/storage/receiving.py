@@ -121,7 +121,8 @@ class Local:
 
     def suspend(self) -> None:
         """The sender was lost: leave what may be gone on with."""
-        if self._staged is not None and self._error is None and self._size >= STEP:
+        given_up = self._vault.is_given_up(self._upload)
+        if self._staged is not None and self._error is None and self._size >= STEP and not given_up:
             self._staged.suspend()
         self.abort()
 

@@ -219,6 +219,10 @@ class Vault:
         )
         return staged
 
+    def is_given_up(self, upload: str) -> bool:
+        """Whether the nameserver has had this upload discarded."""
+        return upload in self._carrier.given_up
+
     def is_staged(self, upload: str) -> bool:
         """Whether all bytes of this upload are here, and not yet published."""
         return bool(kind_of(check_upload(upload), self._staging))

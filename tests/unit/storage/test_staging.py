@@ -12,7 +12,9 @@ from goggles import failpoints
 from goggles.clock import SystemClock
 from goggles.contracts import orders
 from goggles.errors import BadRequest, GogglesError, NoSpace
+from goggles.storage.receiving import Local
 from goggles.storage.vault import Vault
+from goggles.wire.data import Buffer
 
 U = "a" * 32
 
@@ -162,3 +164,14 @@ def test_a_full_disk_is_no_space_and_leaves_nothing_behind(tiny):
         vault.stage(U, 1000).abort()
     finally:
         vault.close()
+
+
+def test_what_was_given_up_before_its_first_byte_came_is_not_left_to_be_gone_on_with(box):
+    assert box.do(orders.discard(U)) == ("ok",)
+    assert box.vault.is_given_up(U)
+    local = Local(box.vault, "alice", U, 1 << 20)
+    buffer = Buffer()
+    buffer.used = 1 << 20
+    local.consume(buffer)
+    local.suspend()
+    assert box.vault.staged_part(U) == 0
