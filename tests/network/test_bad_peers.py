@@ -249,7 +249,9 @@ def test_one_bad_offer_does_not_spoil_its_batch(network: Network, fake: FakePeer
         ids = (dict(first)["id"], *([dict(second)["id"]] if taken else []))
         assert all(peer.call("checkin_update", ids, int(State.CANCELLED), ""))
     except GogglesError as error:
-        assert isinstance(error, BadRequest), "only what has not the shape of an offer spoils the whole"
+        no_message = any(isinstance(value, int) and value > 10**255 for value in change.values())
+        refusal = ConnectionLost if no_message else BadRequest
+        assert isinstance(error, refusal), "only what has not the shape of an offer spoils the whole"
     finally:
         peer.close()
 
