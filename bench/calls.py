@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 
+from files import few
+from limits import ROUND_TRIPS
 from rows import row
 from stage import Stage, make_directories, small_files, together
 
@@ -12,16 +14,20 @@ from goggles.testing.cluster import Cluster
 
 
 def calls(stage: Stage, cluster: Cluster, fs: Session) -> None:
-    trips = stage.limit("round trips of 100 bytes over TLS")
-    one_by_one = stage.rate(lambda n: [fs.stat("/small0/1.bin") for _ in range(500)], 500)
+    trips = stage.limit(ROUND_TRIPS)
+    one_by_one = stage.rate(lambda n: [fs.stat("/small0/1.bin") for _ in range(1_000)], 1_000, trips)
     stage.add(row("stat of a file, one by one", "calls/s", one_by_one, (0.25, 0.4), trips))
-    paths = [f"/small0/{number}.bin" for number in range(2_000)]
-    many = stage.rate(lambda n: fs.stat_many(paths), len(paths))
+    paths = [f"/small0/{number}.bin" for number in range(few(stage))]
+    trips = stage.limit(ROUND_TRIPS)
+    many = stage.rate(lambda n: fs.stat_many(paths), len(paths), trips)
     stage.add(row("stat of files, many at once", "files/s", many, (0.8, 1.2), trips))
-    source = small_files(stage.folder / "long", 10_000, 16)
+    entries = 2_000 if stage.quick else 10_000
+    source = small_files(stage.folder / "long", entries, 16)
     fs.put_tree(source, "/long")
     long_ls = [1e3 * seconds for seconds in stage.seconds(lambda n: fs.ls("/long"))]
-    stage.add(row("ls of 10,000 files with details", "ms", long_ls, (120, 50), lower=True))
+    stage.add(
+        row(f"ls of {entries:,} files with details", "ms", long_ls, (12e-3 * entries, 5e-3 * entries), lower=True)
+    )
     shutil.rmtree(source)
     _directories(stage, cluster, fs)
 
@@ -34,5 +40,5 @@ def _directories(stage: Stage, cluster: Cluster, fs: Session) -> None:
         fs.mkdirs([*below])
         return 8 * each / together(cluster, make_directories, [(path, each) for path in below])
 
-    figures = [run(number) for number in range(stage.runs + 1)][1:]
+    figures = stage.of_several(run)
     stage.add(row("durable mkdir from 8 clients", "calls/s", figures, (1500, 4000)))

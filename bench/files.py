@@ -6,29 +6,32 @@ import shutil
 import time
 from pathlib import Path
 
-from rows import row
+from limits import DURABLE, TLS
+from rows import Limit, row
 from stage import MIB, Stage, put_one, random_file, small_files, together
 
 from goggles.client.session import Session
 from goggles.contracts.records import FileInfo
 from goggles.testing.cluster import Cluster
 
-FEW = 2_000  # files of 4 KiB
-
 
 def large(stage: Stage, cluster: Cluster, fs: Session) -> None:
     """One large file in, out, and from storage to storage."""
-    name, tls = f"{stage.size // MIB} MiB", stage.limit("bare TLS 1.3, two processes")
+    name = f"{stage.size // MIB} MiB"
     source, amount = random_file(stage.folder / "large", stage.size), stage.size / 1e6
     fs.mkdir("/one")
     fs.setrep("/one", 1)
-    put_one_copy = stage.rate(lambda n: fs.put(source, "/one/large"), amount)
+    tls = stage.limit(TLS)
+    put_one_copy = stage.rate(lambda n: fs.put(source, "/one/large"), amount, tls)
     stage.add(row(f"put {name}, 1 durable copy", "MB/s", put_one_copy, (0.35, 0.5), tls))
-    repair = [amount / _repair(fs, cluster) for _ in range(stage.runs)]
+    tls = stage.limit(TLS)
+    repair = [amount / _repair(fs, cluster, tls) for _ in range(stage.runs)]
     stage.add(row(f"copy {name} between storages (repair)", "MB/s", repair, (0.4, 0.6), tls))
-    put_two = stage.rate(lambda n: fs.put(source, "/large"), amount)
+    tls = stage.limit(TLS)
+    put_two = stage.rate(lambda n: fs.put(source, "/large"), amount, tls)
     stage.add(row(f"put {name}, 2 durable copies", "MB/s", put_two, (0.2, 0.3), tls))
-    get = stage.rate(lambda n: fs.get("/large", stage.folder / "back", overwrite=True), amount)
+    tls = stage.limit(TLS)
+    get = stage.rate(lambda n: fs.get("/large", stage.folder / "back", overwrite=True), amount, tls)
     stage.add(row(f"get {name}, warm, to a local file", "MB/s", get, (0.45, 0.65), tls))
     for path in ("/large", "/one/large"):
         fs.rm(path)
@@ -36,8 +39,9 @@ def large(stage: Stage, cluster: Cluster, fs: Session) -> None:
     source.unlink()
 
 
-def _repair(fs: Session, cluster: Cluster) -> float:
+def _repair(fs: Session, cluster: Cluster, tls: Limit) -> float:
     """Seconds until there is a second copy; then it is taken away again."""
+    tls.again()
     began = time.perf_counter()
     fs.setrep("/one/large", 2)
     _until_copies(fs, 2)
@@ -57,13 +61,19 @@ def _until_copies(fs: Session, count: int) -> None:
         time.sleep(0.01)
 
 
+def few(stage: Stage) -> int:
+    """How many small files of 4 KiB are many."""
+    return 500 if stage.quick else 2_000
+
+
 def small(stage: Stage, fs: Session) -> None:
     """Many small files; each run under new names."""
-    durable = stage.limit("create, fsync, rename, fsync folder")
-    source = small_files(stage.folder / "small", FEW)
-    put = stage.rate(lambda n: fs.put_tree(source, f"/small{n}"), FEW)
-    stage.add(row(f"put -r {FEW} x 4 KiB, 2 durable copies", "files/s", put, (0.15, 0.5), durable))
-    get = stage.rate(lambda n: fs.get_tree("/small0", stage.folder / f"small-{n}"), FEW)
+    count = few(stage)
+    durable = stage.limit(DURABLE)
+    source = small_files(stage.folder / "small", count)
+    put = stage.rate(lambda n: fs.put_tree(source, f"/small{n}"), count, durable)
+    stage.add(row(f"put -r {count} x 4 KiB, 2 durable copies", "files/s", put, (0.15, 0.5), durable))
+    get = stage.rate(lambda n: fs.get_tree("/small0", stage.folder / f"small-{n}"), count)
     stage.add(row("get -r of the same", "files/s", get, (1500, 4200)))
     for number in range(stage.runs + 1):
         shutil.rmtree(stage.folder / f"small-{number}")
@@ -87,19 +97,27 @@ def single(stage: Stage, fs: Session) -> None:
     stage.add(row("get 4 KiB", "ms", get_ms, (3, 1.5), lower=True))
 
 
-def several(stage: Stage, cluster: Cluster) -> None:
-    """Eight clients at once, each with a file of its own."""
+def several(stage: Stage, cluster: Cluster, fs: Session) -> None:
+    """Eight clients at once, each with a file of its own; beside it one client with as many bytes."""
     size = (8 if stage.quick else 32) * MIB
     sources = [random_file(stage.folder / f"of-{n}", size) for n in range(8)]
-    single_rate = next(one for one in stage.rows if one.work.startswith("put") and "2 durable" in one.work)
+    whole = random_file(stage.folder / "whole", 8 * size)
+
+    def alone() -> float:
+        began = time.perf_counter()
+        fs.put(whole, "/whole")
+        return 8 * size / 1e6 / (time.perf_counter() - began)
+
+    one = Limit("one client with as many bytes", "MB/s", alone)
 
     def run(number: int) -> float:
+        one.again()
         arguments = [(str(source), f"/several-{number}-{n}") for n, source in enumerate(sources)]
         return 8 * size / 1e6 / together(cluster, put_one, arguments)
 
-    figures = [run(number) for number in range(stage.runs + 1)][1:]
-    stage.add(row(f"8 clients put {size // MIB} MiB each, 2 copies", "MB/s", figures, (0.8, 1.0), single_rate))
-    for source in sources:
+    figures = stage.of_several(run)
+    stage.add(row(f"8 clients put {size // MIB} MiB each, 2 copies", "MB/s", figures, (0.8, 1.0), one))
+    for source in (*sources, whole):
         source.unlink()
 
 
@@ -110,5 +128,5 @@ def undurable(stage: Stage, folder: Path) -> None:
         Cluster(folder, ("alice", "bob"), nameserver_flags=flags, storage_flags=flags) as cluster,
         cluster.connect() as fs,
     ):
-        put = stage.rate(lambda n: fs.put_tree(stage.folder / "small", f"/small{n}"), FEW)
+        put = stage.rate(lambda n: fs.put_tree(stage.folder / "small", f"/small{n}"), few(stage))
         stage.add(row("put -r of the same with --durability os", "files/s", put, (1500, 3600)))

@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 MIB = 1 << 20
+TLS = "bare TLS 1.3, two processes"
+ROUND_TRIPS = "round trips of 100 bytes over TLS"
+DURABLE = "create, fsync, rename, fsync folder"
 
 
 def median_of(runs: int, measure: Callable[[], float]) -> list[float]:

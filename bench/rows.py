@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.table import Table
@@ -57,6 +57,7 @@ class Row:
             "max": max(self.runs),
             "runs": list(self.runs),
             "limit": self.limit,
+            "against": self.against or None,
             "ratio": self.value if self.against else None,
             "least": self.target.least if self.target else None,
             "aim": self.target.aim if self.target else None,
@@ -64,12 +65,29 @@ class Row:
         }
 
 
+@dataclass
+class Limit:
+    """What no program can beat here, measured anew beside each run of a figure: machines change their speed by half
+    within minutes."""
+
+    work: str
+    unit: str
+    measure: Callable[[], float]
+    figures: list[float] = field(default_factory=list)
+
+    def again(self) -> None:
+        self.figures.append(self.measure())
+
+    def fresh(self) -> Limit:
+        return Limit(self.work, self.unit, self.measure)
+
+
 def row(
     work: str,
     unit: str,
     runs: Sequence[float],
     target: tuple[float, float] | None = None,
-    limit: Row | None = None,
+    limit: Limit | None = None,
     *,
     lower: bool = False,
 ) -> Row:
@@ -78,7 +96,7 @@ def row(
         unit,
         tuple(sorted(runs)),
         limit.work if limit else "",
-        limit.median if limit else 0.0,
+        statistics.median(limit.figures) if limit else 0.0,
         Target(*target) if target else None,
         lower,
     )

@@ -25,7 +25,7 @@ import limits  # noqa: E402
 import memory  # noqa: E402
 import others  # noqa: E402
 from rich.console import Console  # noqa: E402
-from rows import row, show  # noqa: E402
+from rows import Limit, row, show  # noqa: E402
 from stage import MIB, Stage  # noqa: E402
 
 from goggles.roles import Role  # noqa: E402
@@ -34,20 +34,23 @@ from goggles.testing.cluster import Certificates, Cluster  # noqa: E402
 SECTIONS = ("large", "small", "calls", "memory", "big", "others")
 
 
+TLS_BYTES, TRIPS = 512 * MIB, 5_000
+
+
 def measure_limits(stage: Stage) -> None:
-    certificates = Certificates(stage.folder / "limits")
+    certificates, folder = Certificates(stage.folder / "limits"), stage.folder
     (certificate, key), ca = certificates.files("nameserver", Role.NAMESERVER), certificates.ca
-    runs = stage.runs
-
-    def add(work: str, unit: str, figures: Sequence[float]) -> None:
-        stage.add(row(work, unit, figures))
-
-    add("bare TLS 1.3, two processes", "MB/s", [limits.bare_tls(ca, certificate, key) for _ in range(runs)])
-    add("round trips of 100 bytes over TLS", "rt/s", [limits.round_trips(ca, certificate, key) for _ in range(runs)])
-    add("sha256, one thread", "MB/s", [limits.sha256_rate() for _ in range(runs)])
-    durable = [limits.durable_files(stage.folder / "durable") for _ in range(runs)]
-    add("create, fsync, rename, fsync folder", "files/s", durable)
-    add("SQLite commits, synchronous=FULL", "tx/s", [limits.sqlite_commits(stage.folder / "tx") for _ in range(runs)])
+    less = 4 if stage.quick else 1
+    known = (
+        Limit(limits.TLS, "MB/s", lambda: limits.bare_tls(ca, certificate, key, TLS_BYTES // less)),
+        Limit(limits.ROUND_TRIPS, "rt/s", lambda: limits.round_trips(ca, certificate, key, TRIPS // less)),
+        Limit("sha256, one thread", "MB/s", limits.sha256_rate),
+        Limit(limits.DURABLE, "files/s", lambda: limits.durable_files(folder / "durable")),
+        Limit("SQLite commits, synchronous=FULL", "tx/s", lambda: limits.sqlite_commits(folder / "tx")),
+    )
+    for limit in known:
+        stage.limits[limit.work] = limit
+        stage.add(row(limit.work, limit.unit, [limit.measure() for _ in range(stage.runs)]))
 
 
 def measure(stage: Stage, sections: Sequence[str]) -> None:
@@ -55,7 +58,7 @@ def measure(stage: Stage, sections: Sequence[str]) -> None:
     with Cluster(stage.folder / "site", ("alice", "bob")) as cluster, cluster.connect() as fs:
         if "large" in sections:
             files.large(stage, cluster, fs)
-            files.several(stage, cluster)
+            files.several(stage, cluster, fs)
         if {"small", "calls", "others"} & set(sections):
             files.small(stage, fs)
         if "small" in sections:

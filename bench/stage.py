@@ -6,12 +6,12 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rows import Row
+from rows import Limit, Row
 
 from goggles.client.session import Session, connect
 from goggles.roles import Role
@@ -30,24 +30,33 @@ class Stage:
     quick: bool
     console: Console
     rows: list[Row] = field(default_factory=list)
+    limits: dict[str, Limit] = field(default_factory=dict)
 
     def add(self, found: Row) -> Row:
+        if self.quick:  # too little to be judged
+            found = replace(found, target=None)
         self.rows.append(found)
         ratio = f", {found.value:.2f} of {found.limit}" if found.against else ""
         self.console.print(f"  {found.work}: {found.median:.4g} {found.unit}{ratio} {found.verdict}", highlight=False)
         return found
 
-    def limit(self, name: str) -> Row:
-        """The row of a limit that was measured before."""
-        return next(one for one in self.rows if one.work == name)
+    def limit(self, name: str) -> Limit:
+        """A limit of the machine, to be measured beside a figure."""
+        return self.limits[name].fresh()
 
-    def rate(self, action: Callable[[int], object], amount: float, runs: int = 0) -> list[float]:
-        """`amount` per second in each run; one warm-up first."""
-        return [amount / seconds for seconds in self.seconds(action, runs)]
+    def of_several(self, run: Callable[[int], float]) -> list[float]:
+        """The figure of each run, in which eight processes are started; one warm-up first."""
+        return [run(number) for number in range(1 if self.quick else self.runs + 1)][-self.runs :]
 
-    def seconds(self, action: Callable[[int], object], runs: int = 0) -> list[float]:
+    def rate(self, action: Callable[[int], object], amount: float, beside: Limit | None = None) -> list[float]:
+        """`amount` per second in each run; one warm-up first.  `beside`: measured before each run."""
+        return [amount / seconds for seconds in self.seconds(action, beside)]
+
+    def seconds(self, action: Callable[[int], object], beside: Limit | None = None) -> list[float]:
         figures = []
-        for number in range((runs or self.runs) + 1):
+        for number in range(self.runs + 1):
+            if beside is not None and number:
+                beside.again()
             began = time.perf_counter()
             action(number)
             figures.append(time.perf_counter() - began)

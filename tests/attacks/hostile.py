@@ -17,6 +17,7 @@ from typing import Any, Self
 REQUEST, REPLY, EXCEPTION = 1, 2, 3  # messages
 VALUE, TUPLE, LOCAL, REMOTE = 1, 2, 3, 4  # how a value is boxed
 PING, CLOSE, GETROOT, GETATTR, DELATTR, SETATTR, CALL, CALLATTR = range(1, 9)
+METHOD = 64  # ours: a method of the root service, in one piece
 REPR, STR, CMP, HASH, DIR, PICKLE, DEL, INSPECT, BUFFITER, OLDSLICING, CTXEXIT, INSTANCECHECK = range(9, 21)
 ASK, DATA, END, ABORT, OK, ERROR = range(1, 7)  # kinds of frames of the data plane
 

@@ -52,6 +52,7 @@ def test_nothing_of_the_service_can_be_reached_but_its_methods(line: Calls, name
     for ask in (
         lambda: line.ask(h.GETATTR, root, box(name)),
         lambda: line.ask(h.CALLATTR, root, box(name), box(()), box(())),
+        lambda: line.ask(h.METHOD, box(name), box(()), box(())),
         lambda: line.ask(h.GETATTR, line.reference(h.GETATTR, root, box("health")), box(name)),
     ):
         with pytest.raises(Refused) as error:
@@ -75,6 +76,9 @@ HANDLERS = [
     (h.CTXEXIT, (box(None),)),
     (h.CTXEXIT, (box("not an exception"),)),
     (h.CALL, (box(()), box(()))),
+    (h.METHOD, ()),
+    (h.METHOD, (box(()), box(()))),
+    (h.METHOD + 1, ()),
     (0, ()),
     (21, ()),
     (-1, ()),
@@ -90,6 +94,31 @@ def test_other_doors_of_the_protocol_are_shut(line: Calls, handler: Any, more: t
     with pytest.raises(Refused) as error:
         line.ask(handler, line.get_root(), *more)
     assert error.value.code == "denied"
+    assert still_serves(line)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("health",),
+        ("health", ()),
+        ("health", 5, ()),
+        ("health", (), 5),
+        ("health", (), (("name",),)),
+        ("health", (), ((1, 2),)),
+        ("health", (), (("self", 1),)),
+        ("health", ("too", "many"), ()),
+        ("health", (), (), ()),
+        (("health",), (), ()),
+    ],
+    ids=str,
+)
+def test_the_short_way_to_a_method_takes_its_name_and_its_arguments(line: Calls, given: tuple[Any, ...]) -> None:
+    assert h.unbox(line.ask(h.METHOD, box("health"), box(()), box(())))[0] == "well"
+    for boxed in ([box(one) for one in given], [box(given)]):
+        with pytest.raises(Refused) as error:
+            line.ask(h.METHOD, *boxed)
+        assert error.value.code in ("denied", "bad_request")
     assert still_serves(line)
 
 

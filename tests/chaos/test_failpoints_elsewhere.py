@@ -59,6 +59,8 @@ def armed(cluster: Cluster, name: str, point: str, nth: int = 1) -> Process:
     running = cluster.nameserver if name == "nameserver" else cluster.storages[name]
     assert running is not None
     running.kill()
+    # A storage's old session counts as active until the nameserver has seen its end.
+    wait_until(f"{name} missed", lambda: name == "nameserver" or cluster.states().get(name) != "active")
     dying = start(cluster, name, crash(point, nth))
     cluster.wait_active(cluster.names)
     return dying

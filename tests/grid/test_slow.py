@@ -20,6 +20,7 @@ from goggles.pki.context import Contexts, PkiFiles
 from goggles.roles import Role
 from goggles.testing.cluster import MIB, Cluster, wait_until
 from goggles.testing.load import at
+from goggles.wire.connection import HANDLE_METHOD
 from goggles.wire.data import DataLink, Kind
 from goggles.wire.dial import Address, Dialer, Peer
 from goggles.wire.server import STALL
@@ -85,7 +86,7 @@ class Idler:
         peer, channel = self._dial(), None
         channel = peer._connection._channel
         for number in range(100, 400):
-            request = consts.HANDLE_CALLATTR, peer._connection._boxed_call("listdir", (path,), {})
+            request = HANDLE_METHOD, peer._connection._box(("listdir", (path,), ()))
             data = brine.I1.pack(consts.MSG_REQUEST) + brine.dump((number, request))
             with contextlib.suppress(EOFError, OSError):
                 peer._sock.settimeout(0.5)

@@ -54,6 +54,8 @@ class Plan:
         self._row: Callable[[Sequence[Any]], Any] | None = None
 
     def bind(self, parameters: Values) -> tuple[str, list[Any]]:
+        if not self._lists and not self._defaults:
+            return self._sql, [parameters[name] for name in self._order]
         sql, values = self._sql, list[Any]()
         for name in self._order:
             value = parameters[name] if name in parameters else self._defaults[name]

@@ -31,6 +31,9 @@ _ANSWERED = (
     consts.HANDLE_CTXEXIT,
 )
 
+HANDLE_METHOD = (
+    64  # ours: (name, arguments, named arguments) of a method of the root service, plain values in one piece
+)
 _REQUEST = bytes([consts.MSG_REQUEST])
 _MESSAGES = (_REQUEST, bytes([consts.MSG_REPLY]), bytes([consts.MSG_EXCEPTION]))
 
@@ -76,7 +79,10 @@ class GuardedConnection(Connection):  # type: ignore[misc]
     @classmethod
     def _request_handlers(cls) -> dict[int, Callable[..., Any]]:
         every = super()._request_handlers()
-        return {number: every[number] for number in _ANSWERED}
+        return {number: every[number] for number in _ANSWERED} | {HANDLE_METHOD: cls._handle_method}
+
+    def _handle_method(self, method: str, args: tuple[Any, ...], kwargs: tuple[Any, ...]) -> Any:
+        return self._handle_callattr(self._local_root, method, args, kwargs)
 
     def serve_all(self) -> None:
         """Answer until the other side hangs up.  As rpyc's own, for the one thread that a connection has here."""
@@ -102,7 +108,7 @@ class GuardedConnection(Connection):  # type: ignore[misc]
         As `sync_request`, where no other thread uses this connection: what comes is our answer, or a request of the
         other side that has to be answered before (it reads a file object of ours)."""
         seq, deadline = self._get_seq_id(), time.monotonic() + timeout
-        self._send(consts.MSG_REQUEST, seq, (consts.HANDLE_CALLATTR, self._boxed_call(method, args, kwargs)))
+        self._send(consts.MSG_REQUEST, seq, (HANDLE_METHOD, self._box((method, args, tuple(kwargs.items())))))
         while True:
             if not self._channel.stream.wait(deadline - time.monotonic()):
                 raise TimeoutError(f"no answer within {timeout:g} s")
@@ -115,11 +121,6 @@ class GuardedConnection(Connection):  # type: ignore[misc]
                     raise self._unbox_exc(answer)
             self._recvlock.acquire()
             self._dispatch(data)
-
-    def _boxed_call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """As `_box` of all of it, which would look at each value twice."""
-        box = self._box
-        return consts.LABEL_TUPLE, (box(self.root), (consts.LABEL_VALUE, method), box(args), box(tuple(kwargs.items())))
 
     def _dispatch(self, data: bytes) -> None:
         caller = getattr(self._local_root, "caller", None)

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from rpyc.core import consts
 from rpyc.core.service import VoidService
 
 from goggles.errors import (
@@ -30,7 +29,7 @@ from goggles.errors import (
 from goggles.pki.context import Contexts
 from goggles.pki.identity import Identity
 from goggles.roles import Role
-from goggles.wire.connection import GuardedConnection
+from goggles.wire.connection import HANDLE_METHOD, GuardedConnection
 from goggles.wire.data import ALPN_DATA, ALPN_RPC, DataLink
 from goggles.wire.server import STALL, tune
 from goggles.wire.stream import TlsChannel, TlsStream, cut
@@ -63,7 +62,7 @@ class Peer:
         self._lock = threading.RLock()
         config = {"sync_request_timeout": CALL}
         self._connection = GuardedConnection(VoidService(), TlsChannel(TlsStream(sock)), config, True, most)
-        self._root = self._guard(lambda: self._connection.root)
+        self._guard(lambda: self._connection.root)  # whoever is refused learns it here
         self._connection.takes_objects = False  # the service was the only one
 
     def __repr__(self) -> str:
@@ -99,9 +98,7 @@ class Peer:
                 self._lock.release()
 
     def _ask(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float) -> Any:
-        return self._connection.async_request(
-            consts.HANDLE_CALLATTR, self._root, method, args, tuple(kwargs.items()), timeout=timeout
-        )
+        return self._connection.async_request(HANDLE_METHOD, method, args, tuple(kwargs.items()), timeout=timeout)
 
     def _collect(self, result: Any, method: str) -> Any:
         try:
