@@ -8,27 +8,15 @@ import signal
 from functools import partial
 
 from tests.chaos.fault import ALL, SERVERS, Fault
+from tests.chaos.points import SELF_CHECK, TOGETHER, TRASH, TRIM, ordinary
 
 from goggles import failpoints
 from goggles.client.session import Session
 from goggles.clock import SHIFT
 
-NAMESERVER_POINTS = (
-    "nameserver.decide.before_commit",
-    "nameserver.decide.after_commit",
-    "nameserver.commit.before_orders",
-)
-STORAGE_POINTS = (
-    "storage.write.before_notify",
-    "storage.write.after_notify",
-    "storage.stage.before_fsync",
-    "storage.stage.after_fsync",
-    "storage.publish.before_rename",
-    "storage.publish.after_rename",
-    "storage.remove.before_unlink",
-    "storage.quarantine.before_rename",
-    "storage.adopt.before_rename",
-)
+STEPS = sorted({*ordinary(), *SELF_CHECK, *TOGETHER, *TRIM, *TRASH})
+NAMESERVER_POINTS = [name for name in STEPS if name.startswith("nameserver.")]
+STORAGE_POINTS = [name for name in STEPS if name.startswith("storage.")]
 SHIFTS = (-10_000, -100, -1, 1, 100, 10_000)  # seconds; less than a receipt is kept for
 
 
