@@ -65,7 +65,7 @@ def restart(cluster: Cluster, point: str) -> Process:
         cluster.nameserver.kill()
         dying = cluster.start_nameserver(environment=environment)
     else:
-        cluster.storages["alice"].kill()
+        cluster.kill_storage("alice")
         dying = cluster.start_storage("alice", environment=environment)
     cluster.wait_active(STORAGES)
     return dying

@@ -56,11 +56,11 @@ def dead(process: Process) -> None:
 
 def armed(cluster: Cluster, name: str, point: str, nth: int = 1) -> Process:
     """`name` again, to die at `point`; everybody is active."""
-    running = cluster.nameserver if name == "nameserver" else cluster.storages[name]
-    assert running is not None
-    running.kill()
-    # A storage's old session counts as active until the nameserver has seen its end.
-    wait_until(f"{name} missed", lambda: name == "nameserver" or cluster.states().get(name) != "active")
+    if name == "nameserver":
+        assert cluster.nameserver is not None
+        cluster.nameserver.kill()
+    else:
+        cluster.kill_storage(name)
     dying = start(cluster, name, crash(point, nth))
     cluster.wait_active(cluster.names)
     return dying

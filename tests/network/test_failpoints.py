@@ -41,7 +41,7 @@ def armed(network: Network, point: str) -> Process:
     environment = {"GOGGLES_FAILPOINTS": f"{point}=crash@1"}
     site = network["source" if point in AT_SOURCE else "central"]
     if point in AT_STORAGE:
-        site.storages["carol"].kill()
+        site.kill_storage("carol")
         dying = site.start_storage("carol", environment=environment)
     else:
         assert site.nameserver is not None

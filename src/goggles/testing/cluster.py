@@ -203,6 +203,11 @@ class Cluster:
         self.storages[name] = self._launch(name, [*command, *self._storage_flags, *extra], environment, "storage")
         return self.storages[name]
 
+    def kill_storage(self, name: str) -> None:
+        """SIGKILL; return when the nameserver has missed it: until then its old session counts as active."""
+        self.storages[name].kill()
+        wait_until(f"{name} missed", lambda: self.states().get(name) != "active")
+
     def trust(self, *others: Cluster) -> None:
         """Let the librarians and storages of these sites come, from the next start on."""
         self.certificates.files("librarian", Role.LIBRARIAN)
