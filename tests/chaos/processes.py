@@ -17,7 +17,7 @@ from goggles.clock import SHIFT
 STEPS = sorted({*ordinary(), *SELF_CHECK, *TOGETHER, *TRIM, *TRASH})
 NAMESERVER_POINTS = [name for name in STEPS if name.startswith("nameserver.")]
 STORAGE_POINTS = [name for name in STEPS if name.startswith("storage.")]
-SHIFTS = (-10_000, -100, -1, 1, 100, 10_000)  # seconds; less than a receipt is kept for
+SHIFTS = (-3_000, -100, -1, 1, 100, 10_000)  # seconds; less than a receipt is kept for, and certificates hold
 
 
 class Kill(Fault):

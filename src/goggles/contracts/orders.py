@@ -1,12 +1,13 @@
 """What a nameserver tells a storage to do, and what a storage tells of itself.
 
-Law: orders of one session are numbered from 1 and carried out in that order, each at most once; each is
+Law: orders of one session are numbered one by one and carried out in that order, each at most once; each is
 idempotent and names the version it means, so that an order that comes late can not hit newer bytes.
 An order crosses as a plain tuple (kind, arguments...).
 """
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -14,6 +15,20 @@ from goggles.contracts.records import Record, Value
 
 Order: TypeAlias = tuple[Value, ...]
 FILE, STAGED, DIRECTORY, ARRIVING = "file", "staged", "directory", "arriving"  # kinds of things held
+NONE = 0  # the number of no order
+SPAN = 32  # bits
+
+
+def before_first(session: str) -> int:
+    """The number before that of the session's first order.
+
+    Each session has 2**32 numbers of its own: who knows of an order of one must not wait for it in another."""
+    return zlib.crc32(session.encode()) >> 1 << SPAN
+
+
+def is_of(number: int, session: str) -> bool:
+    """Whether an order of this session has the number."""
+    return number >> SPAN == before_first(session) >> SPAN
 
 
 def mkdir(path: str) -> Order:

@@ -1,6 +1,6 @@
 """Orders that wait to be carried to one storage.
 
-Law: first in, first out; the number that `push` returns is the order's place, counted from 1 in each session.
+Law: first in, first out; the number that `push` returns is the order's place in its session, and of no other.
 Pushed with the global lock held (so that orders stand in the order of the decisions), taken by the courier.
 """
 
@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from goggles.contracts.orders import Order
+from goggles.contracts.orders import Order, before_first
 from goggles.contracts.records import Value
 
 MAX_WAITING = 200_000
@@ -31,13 +31,16 @@ class Outbox:
     """The orders of one session of one storage."""
 
     session: str
-    last: int = 0  # number of the last order pushed
-    taken: int = 0
-    done: int = 0  # carried out, as far as is known
+    last: int = field(init=False)  # number of the last order pushed
+    taken: int = field(init=False)
+    done: int = field(init=False)  # carried out, as far as is known
     closed: bool = False
     moves: int = 0  # orders among them that move files about: a walk that runs meanwhile may miss some
     _entries: deque[Entry] = field(default_factory=deque)
     _changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def __post_init__(self) -> None:
+        self.last = self.taken = self.done = before_first(self.session)
 
     def push(self, order: Order, report: Report | None = None) -> int:
         """Queue `order`; its number.  Where far too many wait, the outbox closes: the storage checks itself again."""

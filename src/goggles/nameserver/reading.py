@@ -38,9 +38,8 @@ class Reading:
         return ReadTicket(wanted, entry.size, entry.sha256, entry.generation, entry.version, entry.modified, hops)
 
     def _read_hop(self, entry: Entry, path: str, node: Node, holder: str) -> Hop:
-        outbox = node.outbox
         grant = self._site.grant(READ, entry.version, path, entry.size, node, holder)
-        return Hop(node.name, node.address.host, node.address.port, grant, outbox.last if outbox else 0)
+        return Hop(node.name, node.address.host, node.address.port, grant, node.last_order)
 
 
 def _who_has(nodes: Sequence[Node]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,6 +36,7 @@ from goggles.nameserver.writing import Writing
 log = logging.getLogger(__name__)
 SILENCE = 5.0  # heartbeats that may be missed
 RETRY = 10.0  # seconds until a failed repair is tried again
+AHEAD = 1_000  # files whose storage is busy, beyond which no others are looked at
 FIRST_TO_GO = 2.0  # fuller than any storage
 
 
@@ -61,6 +63,7 @@ class Repair:
         self._failed: dict[int, float] = {}  # entry id: monotonic time before which it is not tried again
         self._stuck: set[int] = set()  # entries for which there was no source or no room
         self._room: tuple[object, ...] = ()  # what the storages were like when they got stuck
+        self._later: dict[int, int] = {}  # entry id: the storage that has to make other copies first
         self.rereading = Rereading(site)
         self.leaving: dict[int, int] = {}  # entry id: the storage whose copy goes, if one is too many
         self.beside: Callable[[], None] = _nothing  # more to do in each round, when what is owed has been planned
@@ -211,19 +214,29 @@ class Repair:
         if room != self._room or now >= self._unstick:
             self._stuck.clear()
             self._room, self._unstick = room, now + RETRY
-        busy = set(site.uploads.pulls) | set(self._failed) | self._stuck
+        self._whose_turn_it_is({node.id: limit - node.pulls for node in active})
+        waited = len(self._later)
+        busy = set(site.uploads.pulls) | set(self._failed) | self._stuck | set(self._later)
         with site.look() as tree:
             entries = tree.owed_first(slots, skip=busy)
             self._site.story.standing(bool(entries or busy), tree.owed_count)
         if entries:
             site.decisions.run(lambda tx: self._plan_all(tx, entries))
-        return False  # what is under way wakes us when it ends
+        return waited < len(self._later) < AHEAD  # others have room; else what is under way wakes us when it ends
+
+    def _whose_turn_it_is(self, free: dict[int, int]) -> None:
+        """Let go of as many files as there are free places on the storages that they wait for."""
+        for entry, target in list(self._later.items()):
+            if free.get(target, 1) > 0:
+                del self._later[entry]
+                free[target] = free.get(target, 1) - 1
 
     def _plan_all(self, tx: Transaction, entries: list[int]) -> None:
+        planned: Counter[int] = Counter()
         for entry in entries:
-            self._plan_one(tx, entry)
+            self._plan_one(tx, entry, planned)
 
-    def _plan_one(self, tx: Transaction, entry_id: int) -> None:
+    def _plan_one(self, tx: Transaction, entry_id: int, planned: Counter[int]) -> None:
         found = tx.tree.files([entry_id])
         if not found or not self.assess(*found[0]).missing:
             tx.tree.clear_owed(entry_id)
@@ -235,6 +248,10 @@ class Repair:
         if not sources or target is None or path is None:
             self._stuck.add(entry_id)
             return
+        if target.pulls + planned[target.id] >= self._site.policy.repair_streams:
+            self._later[entry_id] = target.id
+            return
+        planned[target.id] += 1
         source = self._site.chance.choice(sources)
         tx.on_commit(lambda: self._send(entry, path, source, target))
 
@@ -287,7 +304,7 @@ class Repair:
             host=source.address.host,
             port=source.address.port,
             grant=site.grant(READ, entry.version, path, entry.size, source, holder),
-            after=source.outbox.last if source.outbox else 0,
+            after=source.last_order,
             rate=site.policy.repair_rate,
         )
         target.order(orders.pull(pull))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from goggles.contracts.data import COMING_BACK
-from goggles.contracts.orders import Order, ScrubState
+from goggles.contracts.orders import NONE, Order, ScrubState
 from goggles.contracts.records import StorageInfo
 from goggles.errors import NotFound
 from goggles.nameserver.outbox import Outbox, Report
@@ -74,6 +74,11 @@ class Node:
         """Orders that it has not carried out yet, as far as is known."""
         outbox = self.outbox
         return 0 if outbox is None else outbox.last - outbox.done + (self.rechecking or self.behind)
+
+    @property
+    def last_order(self) -> int:
+        """The number up to which a reader or writer has to wait for its orders."""
+        return NONE if self.outbox is None else self.outbox.last
 
     @property
     def behind(self) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 from goggles import failpoints, version
 from goggles.clock import Clock
 from goggles.contracts.orders import Held, StorageHello, Welcome
-from goggles.errors import GogglesError, Stale
+from goggles.errors import ConnectionLost, GogglesError, Stale
 from goggles.roles import Role
 from goggles.storage.stream import OrderStream
 from goggles.storage.vault import Vault
@@ -71,6 +71,8 @@ class Attachment:
         self._settled = -1  # change of the tree up to which all orders were carried out, as the nameserver says
         self.session = ""
         self.state = "connecting"
+        self._talking = threading.Lock()
+        self._talker: Peer | None = None  # guarded by _talking
         self._thread = threading.Thread(target=self._run, name="attachment", daemon=True)
 
     def start(self) -> None:
@@ -80,6 +82,8 @@ class Attachment:
         self._stopping.set()
         self._again.set()
         self._thread.join(5.0)
+        if self._talker is not None:
+            self._talker.close()
 
     def keys(self) -> tuple[bytes, ...]:
         """The keys with which grants are checked: this session's and the one before."""
@@ -102,12 +106,20 @@ class Attachment:
             log.warning("%s could not be told: %s", method, error)
 
     def say(self, method: str, *args: object) -> Any:
-        """The nameserver's answer to something about this session; raises where it could not be told."""
-        peer = self.connect()
+        """The nameserver's answer to something about this session; raises where it could not be told.
+
+        Where the connection breaks it is said again over another one: it may come twice."""
         try:
-            return peer.call(method, self.session, *args)
-        finally:
-            peer.close()
+            return self._talk().call(method, self.session, *args)
+        except ConnectionLost:
+            return self._talk().call(method, self.session, *args)
+
+    def _talk(self) -> Peer:
+        """The connection for what is said beside the attachment."""
+        with self._talking:
+            if self._talker is None or self._talker.closed:
+                self._talker = self.connect()
+            return self._talker
 
     @property
     def counts(self) -> bool:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 
-from goggles.contracts.orders import Order
+from goggles.contracts.orders import NONE, Order, before_first, is_of
 from goggles.contracts.records import Value
 from goggles.errors import Stale
 from goggles.storage.vault import Vault
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 ASIDE = frozenset({"pull", "check", "recheck", "ingest", "push"})
 OPENING = 10.0  # seconds that a new session may take to be known here
 WAIT = 10.0  # seconds that a reader waits for orders before it
+SESSIONS = 8  # that are remembered when they are over
 
 OK: tuple[Value, ...] = ("ok",)
 
@@ -33,15 +35,20 @@ class OrderStream:
         self._changed = threading.Condition()
         self._running = threading.Lock()  # held while orders are carried out
         self._session = ""
-        self._done = 0
+        self._done = 0  # number of the last order of this session that was carried out
+        self._ended: deque[range] = deque(maxlen=SESSIONS)  # numbers carried out in sessions that are over
 
     def begin(self, session: str) -> None:
-        """A new session: its orders are numbered from 1.  Those of the last one that are being carried out end first,
+        """A new session, with numbers of its own.  Those orders of the last one that are being carried out end first,
         so that they change nothing under the walk of the new self-check."""
         with self._running, self._changed:
             self._vault.begin()
-            self._session, self._done = session, 0
+            self._ended.append(self._carried_out())
+            self._session, self._done = session, before_first(session)
             self._changed.notify_all()
+
+    def _carried_out(self) -> range:
+        return range(before_first(self._session), self._done + 1)
 
     def carry_out(self, session: str, first: int, orders: Sequence[Order]) -> tuple[tuple[Value, ...], ...]:
         """Carry out `orders`, the first of which has the number `first`; one result each."""
@@ -73,11 +80,14 @@ class OrderStream:
         return results + self._vault.apply(group)
 
     def wait_for(self, number: int) -> None:
-        """Return when the order of this number has been carried out; Stale where it does not come."""
-        if number <= self._done:
-            return
+        """Return when the order of this number has been carried out; Stale where it does not come.
+
+        A number of a session that is over comes no more, and is not waited for."""
         with self._changed:
+            if number == NONE or any(number in numbers for numbers in self._ended):
+                return
             session = self._session
-            self._changed.wait_for(lambda: number <= self._done or session != self._session, WAIT)
-            if number > self._done:
+            if is_of(number, session):
+                self._changed.wait_for(lambda: number <= self._done or session != self._session, WAIT)
+            if number not in self._carried_out() and not any(number in numbers for numbers in self._ended):
                 raise Stale("the storage has not caught up with the nameserver", "ask the nameserver again")
