@@ -16,10 +16,10 @@ DIGEST = "ab" * 32
 
 
 @contextmanager
-def changing(database: Database, cache: DirCache | None = None) -> Iterator[Tree]:
+def changing(database: Database, cache: DirCache | None = None, now: float = 5.0) -> Iterator[Tree]:
     """A group of verbs, as the nameserver runs it."""
     with database.write() as connection:
-        tree = Tree(connection, DirCache() if cache is None else cache, 5.0)
+        tree = Tree(connection, DirCache() if cache is None else cache, now)
         yield tree
         tree.flush()
     tree.committed()

@@ -169,9 +169,33 @@ def test_no_verb_reads_a_table_from_end_to_end(database: Database) -> None:
     assert [(sql, row[-1]) for sql, rows in plans.items() for row in rows if bad.search(row[-1])] == []
 
 
-def use_every_verb(tree: Tree) -> None:
+@pytest.mark.parametrize("back", [0.0, 100.0, 10_000.0])
+def test_a_copy_that_was_just_read_counts_as_read_though_the_clock_was_set_back(
+    database: Database, back: float
+) -> None:
+    made, fresh = 50_000.0, 600.0
+    with changing(database, now=made) as tree:
+        storage = enrolled(tree)
+        entry = put(tree, "/f", holders=(storage,)).id
+        assert tree.verified_on(entry, made - fresh) == set(), "it was written, not read"
+    now = made - back + 1.0
+    with changing(database, now=now) as tree:
+        tree.set_verified(entry, storage)
+    with changing(database, now=now + 1.0) as tree:
+        assert tree.verified_on(entry, now + 1.0 - fresh) == {storage}
+    with changing(database, now=now + fresh + 1.0) as tree:
+        assert tree.verified_on(entry, now + 1.0) == set(), "that was long ago"
+    with changing(database, now=now - 5_000.0) as tree:
+        assert tree.verified_on(entry, now - 5_000.0 - fresh) == set(), "nobody knows how long ago that was"
+
+
+def enrolled(tree: Tree) -> int:
     values = {"storage_id": "1", "host": "h", "port": 1, "capacity": 1, "zone": "", "ingestable": True}
-    storage = tree.enroll_storage("a", values).id
+    return tree.enroll_storage("a", values).id
+
+
+def use_every_verb(tree: Tree) -> None:
+    storage = enrolled(tree)
     tree.mkdir(p("/a/b"), parents=True)
     entry = put(tree, "/a/f", holders=(storage,))
     put(tree, "/a/g", holders=(storage,))
@@ -186,6 +210,8 @@ def use_every_verb(tree: Tree) -> None:
     tree.files([entry.id])
     tree.instances_on(storage, 0, 5)
     tree.drop_instances(storage, [entry.id])
+    tree.set_verified(entry.id, storage)
+    tree.verified_on(entry.id, 1.0)
     tree.copies_for(tree.need_dir(p("/a/b")).id)
     tree.set_copies_below(tree.need_dir(p("/a")).id, 3, 0, 5)
     tree.add_receipt("1", "{}")

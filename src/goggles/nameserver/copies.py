@@ -20,6 +20,7 @@ from goggles.paths import ROOT, DfsPath, join
 from goggles.roles import Level
 
 CHUNK = 500  # ids in one statement; SQLite takes 32,766 parameters, older ones 999
+TICK = 0.001  # seconds by which two moments differ
 
 
 @dataclass(slots=True)
@@ -153,10 +154,12 @@ class Copies(Marks):
 
     def verified_on(self, entry: int, since: float) -> set[int]:
         """The storages whose copy was read again, and found good, since then."""
-        return set(self.tx.execute(sql.VERIFIED_ON, {"entry": entry, "since": since}).scalars())
+        words = {"entry": entry, "since": since, "until": self.now}
+        return set(self.tx.execute(sql.VERIFIED_ON, words).scalars())
 
     def set_verified(self, entry: int, storage: int) -> None:
-        self.tx.execute(sql.SET_VERIFIED, {"entry": entry, "storage": storage, "now": self.now})
+        words = {"entry": entry, "storage": storage, "now": self.now, "before": self.now - TICK}
+        self.tx.execute(sql.SET_VERIFIED, words)
 
     def instances_on(self, storage: int, after: int, limit: int) -> list[int]:
         """A page of the entries that a storage holds, by id."""

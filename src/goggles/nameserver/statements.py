@@ -5,7 +5,7 @@ Law: nothing here decides; `tree` does.  Statements have bound parameters only.
 
 from __future__ import annotations
 
-from sqlalchemy import bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import bindparam, case, delete, exists, func, insert, select, update
 
 from goggles.meta.quick import remember
 from goggles.meta.tables import accounts, entries, instances, owed, receipts, storages, tombstones, totals
@@ -53,12 +53,18 @@ SET_CREATED = update(entries).where(E.id == bindparam("entry")).values(created_a
 SET_COPIES = update(entries).where(E.id == bindparam("entry")).values(copies=bindparam("new_copies"))
 
 VERIFIED_ON = select(I.storage_id).where(
-    I.entry_id == bindparam("entry"), I.verified_at >= bindparam("since"), I.verified_at > I.created_at
+    I.entry_id == bindparam("entry"),
+    I.verified_at.between(bindparam("since"), bindparam("until")),
+    I.verified_at > I.created_at,
 )
 SET_VERIFIED = (
     update(instances)
     .where(I.entry_id == bindparam("entry"), I.storage_id == bindparam("storage"))
-    .values(verified_at=bindparam("now"))
+    # A copy that was made later than now was made before the clock was set back.
+    .values(
+        verified_at=bindparam("now"),
+        created_at=case((I.created_at >= bindparam("now"), bindparam("before")), else_=I.created_at),
+    )
 )
 HOLDERS = select(I.entry_id, I.storage_id).where(I.entry_id.in_(bindparam("ids", expanding=True)))
 ADD_INSTANCE = insert(instances)
