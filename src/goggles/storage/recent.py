@@ -6,6 +6,7 @@ Law: any thread may ask and add; the oldest is forgotten first.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterable
 
 MOST = 100_000
@@ -17,7 +18,8 @@ class Recent:
     def __init__(self, most: int = MOST) -> None:
         self._most = most
         self._lock = threading.Lock()
-        self._names: dict[str, None] = {}  # guarded by _lock; oldest first
+        self._names: set[str] = set()  # guarded by _lock, as is their order
+        self._order: deque[str] = deque()
 
     def __contains__(self, name: str) -> bool:
         with self._lock:
@@ -25,6 +27,9 @@ class Recent:
 
     def add(self, names: Iterable[str]) -> None:
         with self._lock:
-            self._names.update(dict.fromkeys(names))
-            while len(self._names) > self._most:
-                del self._names[next(iter(self._names))]
+            for name in names:
+                if name not in self._names:
+                    self._names.add(name)
+                    self._order.append(name)
+                if len(self._order) > self._most:
+                    self._names.remove(self._order.popleft())
