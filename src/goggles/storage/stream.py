@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from goggles.contracts.orders import NONE, Order, before_first, is_of
 from goggles.contracts.records import Value
-from goggles.errors import Stale
+from goggles.errors import ProtocolError, Stale
 from goggles.storage.vault import Vault
 
 log = logging.getLogger(__name__)
@@ -55,6 +55,8 @@ class OrderStream:
         with self._changed:
             if not self._changed.wait_for(lambda: self._session == session, OPENING):
                 raise Stale("this session is over", "the storage upgrades anew")
+        if not is_of(first, session):
+            raise ProtocolError(f"order {first} is none of this session", "are both sides of the same version?")
         with self._running:
             if session != self._session or first > self._done + 1:
                 raise Stale("orders came out of their order", "the storage upgrades anew")

@@ -7,7 +7,7 @@ import pytest
 
 from goggles.contracts import orders
 from goggles.contracts.orders import NONE, before_first
-from goggles.errors import Stale
+from goggles.errors import ProtocolError, Stale
 from goggles.storage import stream
 from goggles.storage.stream import OrderStream
 
@@ -59,6 +59,12 @@ def test_who_waits_in_a_session_that_ends_meanwhile_is_told(carried):
     threading.Timer(0.3, lambda: carried.begin(NEW)).start()
     with pytest.raises(Stale):
         carried.wait_for(before_first(OLD) + 4)
+
+
+@pytest.mark.parametrize("first", [0, 1, -1, before_first(NEW) + 1, 1 << 62])
+def test_orders_that_are_numbered_otherwise_are_refused_not_taken_for_done(carried, first):
+    with pytest.raises(ProtocolError):
+        carried.carry_out(OLD, first, [orders.mkdir("/other")])
 
 
 def test_numbers_of_two_sessions_are_far_apart_and_fit_into_what_crosses():
