@@ -69,9 +69,9 @@ class Watch:
         self.threads[name] = max(self.threads.get(name, 0), len(os.listdir(process / "task")))
         self.files[name] = max(self.files.get(name, 0), len(os.listdir(process / "fd")))
 
-    def growth(self) -> dict[str, float]:
-        """MiB per hour of each process, without the first part of the time."""
-        return {name: 3600 * slope(points[int(FIRST * len(points)) :]) for name, points in self.memory.items()}
+    def growth(self, first: float = FIRST) -> dict[str, float]:
+        """MiB per hour of each process, without the `first` part (0 to 1) of the time."""
+        return {name: 3600 * slope(points[int(first * len(points)) :]) for name, points in self.memory.items()}
 
     def __str__(self) -> str:
         return "; ".join(
