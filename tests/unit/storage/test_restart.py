@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -83,6 +84,32 @@ def test_bytes_that_somebody_edited_are_not_deleted_by_a_remove(box):
     (box.root / "a").write_bytes(b"edited")
     box.do(orders.remove("/a", version))
     assert set(box.disk().values()) | box.quarantine() == {b"edited"}
+
+
+def test_bytes_that_somebody_edited_are_not_deleted_with_their_directory(box):
+    box.put("/d/e/edited", b"good")
+    box.put("/d/e/touched", b"good too")
+    (box.root / "d/e/edited").write_bytes(b"bad!")
+    os.utime(box.root / "d/e/touched", ns=(1, 1))
+    box.do(orders.remove_tree("/d"))
+    box.settled()
+    assert (box.disk(), box.quarantine(), box.vault.used) == ({}, {b"bad!"}, 0)
+
+
+def test_what_can_not_go_to_quarantine_stays_in_the_trash_until_it_can(box):
+    box.put("/d/edited", b"good")
+    box.put("/d/good", b"good too")
+    (box.root / "d/edited").write_bytes(b"edited")
+    shutil.rmtree(box.root / ".goggles/quarantine")
+    (box.root / ".goggles/quarantine").write_bytes(b"in the way")
+    box.do(orders.remove_tree("/d"))
+    box.settled()
+    trash = box.root / ".goggles/trash"
+    assert [path.read_bytes() for path in trash.rglob("*") if path.is_file()] == [b"edited"]
+    (box.root / ".goggles/quarantine").unlink()
+    box.reopen()
+    box.settled()
+    assert (list(trash.iterdir()), box.quarantine()) == ([], {b"edited"})
 
 
 def test_staged_bytes_survive_a_restart_and_unfinished_ones_are_told_as_such(box):
