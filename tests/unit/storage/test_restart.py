@@ -13,6 +13,7 @@ import pytest
 from goggles.clock import ManualClock
 from goggles.contracts import orders
 from goggles.errors import Conflict, GogglesError, NotFound, Stale, StorageFailure
+from goggles.storage import inventory
 from goggles.storage.quarantine import Quarantine
 from goggles.storage.vault import Vault
 
@@ -120,6 +121,26 @@ def test_staged_bytes_survive_a_restart_and_unfinished_ones_are_told_as_such(box
     assert told == {upload: (box.sha(b"done"), upload), "b" * 32: ("", "")}
     assert box.do(orders.discard("b" * 32)) == ("ok",)
     assert [held.path for held in box.walk("staged")] == [upload]
+
+
+def test_what_made_way_is_told_with_the_place_where_it_stood(box):
+    version = box.put("/a", b"precious", generation=3)
+    assert box.do(orders.mkdir("/a/b")) == ("ok",)
+    (held,) = box.walk("staged")
+    assert (held.path, held.version, held.generation, held.was) == (version, version, 3, "/a")
+
+
+def test_staged_bytes_that_can_not_be_read_are_not_told_of(box, monkeypatch):
+    """Whoever hears of an upload without a digest has it thrown away."""
+    box.stage(b"answered, and not yet published")
+
+    def fail(*_):
+        raise StorageFailure("too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inventory, "open_regular", fail)
+        assert box.walk("staged") == []
+    assert [held.hash for held in box.walk("staged")] == [box.sha(b"answered, and not yet published")]
 
 
 def test_the_walk_tells_files_then_staged_then_directories_from_the_inside(box):
