@@ -114,6 +114,13 @@ class Vault:
             self._write_site(note)
             self.site = note
 
+    def need_folder(self) -> None:
+        """StorageFailure where the folder was removed while it is open: what is written to it now goes nowhere."""
+        if not os.fstat(self._staging).st_nlink:
+            raise StorageFailure(
+                f"the folder {self.own.parent} was removed while this storage ran", "start the storage again"
+            )
+
     def _read_site(self) -> SiteNote:
         path = self.own / "site.json"
         try:
