@@ -6,6 +6,7 @@ that is not possible it stays, and the next start tries again.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
@@ -55,6 +56,12 @@ class Trash:
 
     def _empty(self, path: Path, counted: bool) -> None:
         failpoints.hit("storage.trash.before_empty")
+        with contextlib.suppress(FileNotFoundError):  # the folder as a whole is gone
+            if not self._throw_all(path, counted):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _throw_all(self, path: Path, counted: bool) -> int:
+        """Throw away all files below; how many are left."""
         left = 0
         for folder, _, files, fd in os.fwalk(path):
             for name in files:
@@ -62,11 +69,12 @@ class Trash:
                 try:
                     size = self._throw_away(name, fd, was)
                     self._freed(size if counted else 0)
+                except FileNotFoundError:
+                    continue
                 except (OSError, GogglesError) as error:
                     left += 1
                     log.warning("%s is left in the trash until the next start: %s", was, error)
-        if not left:
-            shutil.rmtree(path, ignore_errors=True)
+        return left
 
     def _throw_away(self, name: str, fd: int, was: DfsPath) -> int:
         """Delete one file, or put it into quarantine; its size."""
