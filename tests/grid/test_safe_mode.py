@@ -320,6 +320,45 @@ def test_nothing_is_moved_on_a_storage_that_is_held(cluster: Factory, tmp_path: 
     assert {path: content(fs, path) for path in ("/then/f", "/now/g")} == {"/then/f": b"precious", "/now/g": b"newer"}
 
 
+def test_what_makes_way_on_a_storage_that_is_held_is_restored(cluster: Factory, tmp_path: Path) -> None:
+    """Directories are made and renamed where a held storage has files that the older database does not know."""
+    site = cluster("alice", "bob")
+    fs = site.connect()
+    fs.mkdir("/then")
+    fs.write("/then/f", b"old")
+    site.wait_settled(20)
+    halt(site)
+    copy_database(site, tmp_path / "copy")
+    site.start()
+    fs = site.connect()
+    fs.mkdir("/now")
+    fs.write("/now/f", b"newer")
+    fs.write("/name", b"newest")
+    site.wait_settled(20)
+    halt(site)
+    restore_database(site, tmp_path / "copy")
+    site.start_nameserver()
+    for name in site.names:
+        site.start_storage(name)
+    wait_until("all held", lambda: set(site.states().values()) == {"held"}, 20)
+    fs = site.connect()
+    fs.mkdir("/name")
+    fs.mv("/then", "/now")
+    assert content(fs, "/now/f") == b"old"
+    for name in site.names:
+        fs.restoretree(name)
+    site.wait_active(site.names, 20)
+    site.wait_settled(20)
+    found = {entry.path: content(fs, entry.path) for entry in fs.find("/", type="FILE")}
+    assert found.pop("/now/f") == b"old"
+    assert {path.partition(".restored-")[0]: data for path, data in found.items()} == {
+        "/now/f": b"newer",
+        "/name": b"newest",
+    }
+    for name in site.names:
+        assert quarantined(site, name) == set()
+
+
 @pytest.mark.parametrize("name", ["x", "漢" * 85], ids=["short", "long"])
 def test_what_can_not_stand_where_it_stood_is_restored_beside_it(cluster: Factory, tmp_path: Path, name: str) -> None:
     """A directory of the storage where the tree has a file by now, and a file of the same name."""

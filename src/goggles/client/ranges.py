@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from goggles.client.receiving import Complain
+from goggles.client.receiving import AMISS, Complain
 from goggles.client.retrying import reading_patience
 from goggles.contracts.data import Hop, ReadTicket
 from goggles.errors import ChecksumMismatch, GogglesError, Stale, Unavailable
@@ -59,6 +59,8 @@ class Reading:
                         since, pause = 0.0, FIRST_PAUSE
                 except GogglesError as error:
                     problem = error
+                    if isinstance(error, AMISS):
+                        self._complain(self.ticket, hop.name)
         if begin == 0 and length >= self.ticket.size and digest.hexdigest() != self.ticket.hash:
             self._wrong(used)
 

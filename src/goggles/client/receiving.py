@@ -1,7 +1,8 @@
 """Bytes from the storages to a local file.
 
 Law: nothing appears under its name before all of it is there and its digest is right.  When a storage fails, the
-next one goes on at the same offset; when one lied, it is reported and the file is read anew from the others.
+next one goes on at the same offset; one that has no copy where it should have one, or can not read it, is reported.
+When one lied, it is reported too, and the file is read anew from the others.
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ from goggles.errors import (
     ChecksumMismatch,
     ConnectionLost,
     GogglesError,
+    IsADirectory,
     LocalFileError,
     NoSpace,
+    NotADirectory,
+    NotFound,
     ProtocolError,
     Stale,
+    StorageFailure,
     Unavailable,
 )
 from goggles.wire import together
@@ -29,7 +34,8 @@ from goggles.wire.fanout import Fanout
 from goggles.wire.links import Links
 
 Advance = Callable[[int], None]
-Complain = Callable[[ReadTicket, str], None]  # (ticket, storage): its bytes were wrong
+Complain = Callable[[ReadTicket, str], None]  # (ticket, storage): its bytes were wrong, or not there
+AMISS = (NotFound, NotADirectory, IsADirectory, StorageFailure)  # what a storage says that should have a copy
 
 
 def fetch(
@@ -48,7 +54,7 @@ def fetch(
             raise ChecksumMismatch(
                 f"every copy of {ticket.path} has wrong bytes", "they were reported; try again later"
             )
-        download = _Download(links, ticket, target, advance, cancel)
+        download = _Download(links, ticket, target, advance, cancel, complain)
         sources = download.run(usable)
         if download.sha256 == ticket.hash:
             return
@@ -64,13 +70,20 @@ class _Download:
     """One pass over the file, from as many storages as it takes."""
 
     def __init__(
-        self, links: Links, ticket: ReadTicket, target: Target, advance: Advance, cancel: threading.Event | None
+        self,
+        links: Links,
+        ticket: ReadTicket,
+        target: Target,
+        advance: Advance,
+        cancel: threading.Event | None,
+        complain: Complain,
     ) -> None:
         self._links = links
         self._ticket = ticket
         self._target = target
         self._advance = advance
         self._cancel = cancel
+        self._complain = complain
         self._digest = target.digest(cancel)
         self._done = target.kept
         advance(target.kept)
@@ -94,6 +107,8 @@ class _Download:
                 raise
             except GogglesError as error:
                 problem = error
+                if isinstance(error, AMISS):
+                    self._complain(self._ticket, hop.name)
                 if self._done > before:
                     used.append(hop.name)
         raise problem if isinstance(problem, Stale) else _gone(problem, self._ticket)

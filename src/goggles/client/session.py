@@ -298,7 +298,7 @@ class Session(Administering):
         return info
 
     def complain(self, ticket: ReadTicket, storage: str) -> None:
-        """Report a storage that sent wrong bytes; it will be made to look."""
+        """Report a storage that sent wrong bytes, or none; it will be made to look."""
         try:
             self._calls("report_bad", ticket.path, ticket.version, storage)
         except GogglesError:

@@ -165,7 +165,8 @@ class Held(Record):
 
     For a file, `path` is its path; for staged bytes, `path` is the upload id, for arriving ones the arrival.
     `version` is '' and `generation` 0 where the storage has no note of them.  `modified`: when its bytes were
-    written there, nanoseconds since 1970 by the storage's clock; 0 where it is not known."""
+    written there, nanoseconds since 1970 by the storage's clock; 0 where it is not known.  `was`: of staged bytes that
+    were a file and had to make way, the path at which they stood; else ''."""
 
     kind: str
     path: str
@@ -174,6 +175,7 @@ class Held(Record):
     version: str
     generation: int
     modified: int = 0
+    was: str = ""
 
 
 @dataclass(frozen=True, slots=True)

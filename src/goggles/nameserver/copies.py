@@ -161,6 +161,11 @@ class Copies(Marks):
         words = {"entry": entry, "storage": storage, "now": self.now, "before": self.now - TICK}
         self.tx.execute(sql.SET_VERIFIED, words)
 
+    def unread_on(self, storage: int, before: float, limit: int) -> list[tuple[int, str]]:
+        """(entry id, version) of copies on a storage that were not found good since then, the oldest first."""
+        rows = self.tx.execute(sql.UNREAD_ON, {"storage": storage, "before": before, "most": limit})
+        return [(int(row.id), row.version) for row in rows]
+
     def instances_on(self, storage: int, after: int, limit: int) -> list[int]:
         """A page of the entries that a storage holds, by id."""
         rows = self.tx.execute(sql.ON_STORAGE, {"storage": storage, "after": after, "most": limit})

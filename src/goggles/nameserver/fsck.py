@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,16 +128,19 @@ def _counts(files: list[Expected], owed: set[int], storages: int, whole: bool) -
 
 
 def scan(root: Path) -> Found:
-    """Read all that is below a storage's folder."""
+    """Read all that is below a storage's folder, but for what storages leave alone: what is no file or directory."""
     found = Found()
     for folder, names, files in os.walk(root):
         here = "/" + os.path.relpath(folder, root) if folder != str(root) else ""
         if folder == str(root) and OWN in names:
             names.remove(OWN)
+        names[:] = [name for name in names if not os.path.islink(os.path.join(folder, name))]
         found.directories.update(f"{here}/{name}" for name in names)
         for name in files:
             path = Path(folder) / name
-            found.files[f"{here}/{name}"] = (path.stat().st_size, _digest(path))
+            status = path.lstat()
+            if stat.S_ISREG(status.st_mode):
+                found.files[f"{here}/{name}"] = (status.st_size, _digest(path))
     staging = root / OWN / "staging"
     found.staged = [path.name for path in staging.iterdir()] if staging.exists() else []
     return found

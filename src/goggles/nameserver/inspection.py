@@ -11,7 +11,7 @@ from functools import partial
 
 from goggles import failpoints
 from goggles.contracts import orders
-from goggles.contracts.orders import ARRIVING, DIRECTORY, FILE, STAGED, Held
+from goggles.contracts.orders import ARRIVING, DIRECTORY, STAGED, Held
 from goggles.errors import BadPath
 from goggles.nameserver.decisions import Transaction
 from goggles.nameserver.entry import Entry
@@ -41,7 +41,7 @@ class Inspector:
         verdicts = [self._judge(held) for held in batch]
         put_off = []
         for place, (held, verdict) in enumerate(zip(batch, verdicts, strict=True)):
-            if verdict is Verdict.UNKNOWN and self._adopt and held.kind in (FILE, DIRECTORY):
+            if verdict is Verdict.UNKNOWN and self._adopt:
                 verdicts[place] = self._adopt_one(held)
             if verdicts[place] in DEFERRED and verdicts[place] is verdict:
                 put_off.append(place)
@@ -120,7 +120,7 @@ class Inspector:
     def _adopt_one(self, held: Held) -> Verdict:
         """Take something unknown into the tree, at its path or, where that is taken, beside it."""
         try:
-            path = parse(held.path)
+            path = parse((held.was or f"/staged-{held.path}") if held.kind == STAGED else held.path)
         except BadPath:
             return Verdict.UNKNOWN
         if held.kind == DIRECTORY:
@@ -135,6 +135,8 @@ class Inspector:
             self._current[held.version] = self._enter(held, self._beside(path))
         except BadPath:
             return Verdict.UNKNOWN  # there is no room for a longer name
+        if held.kind == STAGED:
+            return Verdict.PUBLISH
         return Verdict.STAMP if self._current[held.version][1] == held.path else Verdict.MOVE
 
     def _beside(self, path: DfsPath) -> DfsPath:

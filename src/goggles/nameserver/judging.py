@@ -57,12 +57,14 @@ def judge_file(held: Held, known: Known) -> Verdict:
 
 
 def judge_staged(held: Held, known: Known) -> Verdict:
-    """What is to be done with staged bytes."""
+    """What is to be done with staged bytes.  Those with a generation were a file of the tree once, and made way."""
     if known.in_flight:
         return Verdict.LEAVE
     if known.path is not None and (known.size, known.sha256) == (held.size, held.hash):
         return Verdict.PUBLISH
-    return Verdict.DISCARD if not held.hash or known.removed else Verdict.REMOVED
+    if not held.hash or known.removed:
+        return Verdict.DISCARD
+    return Verdict.UNKNOWN if held.generation else Verdict.REMOVED
 
 
 @dataclass(slots=True)
@@ -80,7 +82,7 @@ class Tally:
     condemned: int = 0
 
     def count(self, held: Held, verdict: Verdict) -> None:
-        if held.kind == "file":
+        if held.kind == "file" or (held.kind == "staged" and verdict is Verdict.UNKNOWN):
             self.files += 1
             self.size += held.size
             if verdict is Verdict.UNKNOWN:

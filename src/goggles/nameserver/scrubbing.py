@@ -1,7 +1,8 @@
 """What storages say they read of their own accord, against the tree.
 
 Law: what differs is suspected, no more: the storage reads that copy once more, and what comes of it is decided as for a
-copy that a reader complained of (`verifying`).  What the tree does not have (any more) is the self-check's business.
+copy that a reader complained of (`verifying`).  What a whole round did not come by is looked for likewise.  What the
+tree does not have (any more) is the self-check's business.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from goggles.contracts.orders import Held, ScrubState
 from goggles.errors import GogglesError, Stale
 from goggles.nameserver.decisions import Transaction
 from goggles.nameserver.entry import Entry
+from goggles.nameserver.roster import Node
 from goggles.nameserver.site import Site
 from goggles.nameserver.states import READABLE
 from goggles.nameserver.tree import Tree
@@ -21,6 +23,7 @@ from goggles.nameserver.verifying import Verifying
 from goggles.paths import DfsPath, parse
 
 log = logging.getLogger(__name__)
+ASKED = 1000  # copies that are asked for after a round; one that is gone makes the storage look at all that it has
 
 
 class Finding(StrEnum):
@@ -49,7 +52,9 @@ class Scrubbing:
         node = self._site.roster.by_session(session)
         if node is None or node.state not in READABLE:
             raise Stale("this session of the storage is over, or has not begun", "it goes on after the self-check")
-        node.scrub = state
+        before, node.scrub = node.scrub, state
+        if before.began == state.began and before.ended < state.began <= state.ended:
+            self._ask_for_unread(node, state.ended - state.began)
         if not batch:
             return ()
         with self._site.look() as tree:
@@ -73,6 +78,15 @@ class Scrubbing:
             if entry is not None:
                 self._verifying.suspect(node, path, entry.version)
         return wrong
+
+    def _ask_for_unread(self, node: Node, seconds: float) -> None:
+        """Have the copies looked for that a round of so many seconds, which is over now, did not come by."""
+        with self._site.look() as tree:
+            unread = tree.unread_on(node.id, tree.now - seconds, ASKED)
+            placed = [(tree.path_of(entry), version) for entry, version in unread]
+        for path, version in placed:
+            if path is not None:
+                self._verifying.suspect(node, path, version)
 
 
 def _files(tree: Tree, batch: Sequence[Held]) -> list[Entry | None]:

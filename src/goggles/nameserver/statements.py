@@ -66,6 +66,13 @@ SET_VERIFIED = (
         created_at=case((I.created_at >= bindparam("now"), bindparam("before")), else_=I.created_at),
     )
 )
+UNREAD_ON = (
+    select(E.id, E.version)
+    .join(instances, I.entry_id == E.id)
+    .where(I.storage_id == bindparam("storage"), I.verified_at < bindparam("before"))
+    .order_by(I.verified_at)
+    .limit(bindparam("most"))
+)
 HOLDERS = select(I.entry_id, I.storage_id).where(I.entry_id.in_(bindparam("ids", expanding=True)))
 ADD_INSTANCE = insert(instances)
 DROP_INSTANCES = delete(instances).where(I.entry_id == bindparam("entry"))

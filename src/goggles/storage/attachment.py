@@ -149,6 +149,7 @@ class Attachment:
     def _attach(self) -> None:
         """One attachment, from upgrade until the connection breaks or a new self-check is due."""
         self._again.clear()
+        self._vault.need_folder()
         peer = self.connect()
         try:
             welcome = Welcome.from_wire(peer.call("upgrade", self._hello().to_wire(), timeout=PATIENCE))
@@ -203,6 +204,7 @@ class Attachment:
 
     def _beat(self, peer: Peer, welcome: Welcome) -> None:
         while not self._again.is_set():
+            self._vault.need_folder()
             self._sign(peer, welcome)
             self._clock.wait(self._again, welcome.heartbeat)
         if not self._stopping.is_set():

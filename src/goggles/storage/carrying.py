@@ -123,6 +123,7 @@ class Carrier:
         """A file that is in the way: staged under its version, where it will be looked for; else in quarantine."""
         there = self._note_at(name, fd)
         if there and not kind_of(check_upload(there), self._staging):
+            self._quarantine.label(name, fd, path, IN_THE_WAY)
             os.rename(name, there, src_dir_fd=fd, dst_dir_fd=self._staging)
             self._touched.keep(self._staging)
         else:

@@ -20,6 +20,7 @@ from goggles.paths import RESERVED, ROOT, DfsPath, show
 from goggles.storage import notes
 from goggles.storage.containment import Root, explained, open_regular
 from goggles.storage.notes import Note
+from goggles.storage.quarantine import was_at
 from goggles.storage.staging import PART, UPLOAD
 
 log = logging.getLogger(__name__)
@@ -89,8 +90,8 @@ class Walk:
             found = self._look("staged", name, name, self._staging)
             if isinstance(found, _Unread):
                 found = self._read(found)
-            if found is not None:
-                yield found
+            if found is not None and found.hash:  # what can not be read is not told of: nobody may throw it away
+                yield replace(found, was=was_at(name, self._staging)) if found.generation else found
 
     # --- files -----------------------------------------------------------------------------
 

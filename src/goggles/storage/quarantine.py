@@ -62,6 +62,10 @@ class Quarantine:
                 self._take(self._folder / today / f"again.{secrets.token_hex(4)}", name, fd, was)
         log.warning("quarantined %s", "/".join(parts(was)), extra={"facts": {"event": "quarantined", "path": was}})
 
+    def label(self, name: str, fd: int, was: DfsPath, why: str) -> None:
+        """Write on a file that is put away elsewhere where it was and why; `was_at` reads it."""
+        _label(name, fd, was, why, self._clock.now())
+
     def _take(self, day: Path, name: str, fd: int, was: DfsPath) -> None:
         if not day.is_dir():
             day.mkdir(parents=True, exist_ok=True)
@@ -171,6 +175,18 @@ def _label(name: str, fd: int, was: DfsPath, why: str, when: float) -> None:
             os.setxattr(opened, LABEL, json.dumps({"was": was, "why": why, "when": when}).encode())
         finally:
             os.close(opened)
+
+
+def was_at(name: str, fd: int) -> str:
+    """The path that the label on a file names; '' where it has none."""
+    try:
+        opened = open_regular(name, fd)
+    except (OSError, GogglesError):
+        return ""
+    try:
+        return str(_label_of(opened).get("was") or "")
+    finally:
+        os.close(opened)
 
 
 def _label_of(fd: int) -> dict[str, Any]:

@@ -16,7 +16,6 @@ import json
 import logging
 import os
 import secrets
-import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -26,20 +25,20 @@ from pathlib import Path
 from goggles import failpoints
 from goggles.clock import Clock
 from goggles.contracts.orders import Held, Order
-from goggles.errors import Conflict, GogglesError, NoSpace, Stale, StorageFailure
-from goggles.paths import DfsPath, parse
+from goggles.errors import Conflict, NoSpace, Stale, StorageFailure
+from goggles.paths import parse
 from goggles.storage import containment, notes
 from goggles.storage.arrivals import Arrivals
 from goggles.storage.carrying import Carrier, Result
-from goggles.storage.containment import DIRECTORY, Root, explained, kind_of, open_regular, sync_folder, to_disk
+from goggles.storage.containment import DIRECTORY, Root, explained, kind_of, sync_folder, to_disk
 from goggles.storage.inventory import Count, Walk, digest_of
 from goggles.storage.quarantine import Quarantine
 from goggles.storage.staging import PART, Fsync, SharedFsync, StagedWrite, check_upload, open_part, part_size
+from goggles.storage.trash import Trash
 
 log = logging.getLogger(__name__)
 OWN = ".goggles"
 FORMAT = 1
-REMOVED = "the directory that it was in was removed, and it was never in the tree"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +68,18 @@ class Vault:
             os.close(self._lock_fd)
             raise
         self.quarantine = Quarantine(self.own / "quarantine", clock)
-        self._trash = self.own / "trash"
         self._orders = threading.Lock()
         self._books = threading.Lock()
         self._used = self._reserved = 0  # guarded by _books
         self._sync = SharedFsync(self._staging, fsync)
-        self._carrier = Carrier(self.root, self._staging, self.quarantine, self._bin_tree, self._free, fsync)
+        trash = Trash(self.own / "trash", self.quarantine, self._free)
+        self._carrier = Carrier(self.root, self._staging, self.quarantine, trash.take, self._free, fsync)
         self._carrier.add("expect", lambda arrivals: self.arrivals.make(arrivals))
         self._carrier.add("drop_arrival", lambda arrival: self.arrivals.drop(arrival))
         always = SharedFsync(self._staging)  # other sites may let go of theirs
         self.arrivals = Arrivals(self.own, self._staging, always, lambda size: self._settle(0, size))
         self._counted = Count()
-        self._empty_trash()
+        trash.empty()
 
     @classmethod
     def open(cls, root: Path, capacity: int, clock: Clock, fsync: Fsync = to_disk) -> Vault:
@@ -114,6 +113,13 @@ class Vault:
         if note != self.site:
             self._write_site(note)
             self.site = note
+
+    def need_folder(self) -> None:
+        """StorageFailure where the folder was removed while it is open: what is written to it now goes nowhere."""
+        if not os.fstat(self._staging).st_nlink:
+            raise StorageFailure(
+                f"the folder {self.own.parent} was removed while this storage ran", "start the storage again"
+            )
 
     def _read_site(self) -> SiteNote:
         path = self.own / "site.json"
@@ -258,47 +264,6 @@ class Vault:
             results = [self._carrier.carry(order) for order in orders]
             self._carrier.settle()
         return results
-
-    def _bin_tree(self, name: str, fd: int) -> None:
-        """Move a directory to the trash; it is emptied in the background."""
-        target = secrets.token_hex(16)
-        trash = os.open(self._trash, DIRECTORY)
-        try:
-            os.rename(name, target, src_dir_fd=fd, dst_dir_fd=trash)
-        finally:
-            os.close(trash)
-        threading.Thread(target=self._empty, args=(self._trash / target, True), name="trash", daemon=True).start()
-
-    def _empty_trash(self) -> None:
-        for path in self._trash.iterdir():
-            threading.Thread(target=self._empty, args=(path, False), name="trash", daemon=True).start()
-
-    def _empty(self, path: Path, counted: bool) -> None:
-        """Delete a tree that was removed; what was never a file of the tree is put in quarantine instead."""
-        failpoints.hit("storage.trash.before_empty")
-        for folder, _, files in os.walk(path):
-            for name in files:
-                with contextlib.suppress(OSError, GogglesError):
-                    size = self._throw_away(Path(folder), name, Path(folder).relative_to(path))
-                    self._free(size if counted else 0)
-        shutil.rmtree(path, ignore_errors=True)
-
-    def _throw_away(self, folder: Path, name: str, below: Path) -> int:
-        fd = os.open(folder, DIRECTORY)
-        try:
-            size = os.lstat(folder / name).st_size
-            if self._is_foreign(name, fd):
-                self.quarantine.take(name, fd, DfsPath("/" + str(below / name)), REMOVED)
-            return size
-        finally:
-            os.close(fd)
-
-    def _is_foreign(self, name: str, fd: int) -> bool:
-        opened = open_regular(name, fd)
-        try:
-            return notes.as_written(opened) is None and notes.kept_at(opened)
-        finally:
-            os.close(opened)
 
     # --- reading ---------------------------------------------------------------------------
 

@@ -10,8 +10,8 @@ from goggles.nameserver.judging import FEW, IdSet, Known, Tally, Verdict, judge_
 V = "0" * 32
 
 
-def held(kind="file", path="/a", size=5, digest="d", version=V):
-    return Held(kind, path, size, digest, version, 1)
+def held(kind="file", path="/a", size=5, digest="d", version=V, generation=1):
+    return Held(kind, path, size, digest, version, generation)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,8 @@ def test_files(known, verdict):
     [
         (held("staged"), Known(in_flight=True), Verdict.LEAVE),
         (held("staged"), Known(path="/a", sha256="d", size=5), Verdict.PUBLISH),
-        (held("staged"), Known(), Verdict.REMOVED),
+        (held("staged", generation=0), Known(), Verdict.REMOVED),
+        (held("staged"), Known(), Verdict.UNKNOWN),
         (held("staged", digest=""), Known(), Verdict.DISCARD),
         (held("staged"), Known(removed=True), Verdict.DISCARD),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import threading
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,14 @@ class Box:
             found |= {str(above / name): None for name in names}
             found |= {str(above / name): Path(folder, name).read_bytes() for name in files}
         return found
+
+    @staticmethod
+    def settled() -> None:
+        """Wait for what is deleted in the background."""
+        for thread in threading.enumerate():
+            if thread.name == "trash":
+                thread.join(5)
+                assert not thread.is_alive()
 
     def quarantine(self) -> set[bytes]:
         """The contents of the files in quarantine."""

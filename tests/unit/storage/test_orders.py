@@ -1,7 +1,5 @@
 """Each order does what its contract says, may come twice, and hits only the version that it names."""
 
-import threading
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -10,14 +8,6 @@ from goggles.contracts import orders
 
 OK = ("ok",)
 V, W = "a" * 32, "b" * 32
-
-
-def settled(box):
-    """Wait for what is deleted in the background."""
-    for thread in threading.enumerate():
-        if thread.name == "trash":
-            thread.join(5)
-            assert not thread.is_alive()
 
 
 def test_publish_makes_parents_and_replaces_the_older_version_whole(box):
@@ -139,7 +129,7 @@ def test_remove_tree_is_gone_at_once_and_its_room_is_free_later(box):
     box.put("/d", b"6")
     assert box.do(orders.remove_tree("/a")) == OK
     assert box.disk() == {"/d": b"6"}
-    settled(box)
+    box.settled()
     assert box.vault.used == 1
     assert list((box.root / ".goggles/trash").iterdir()) == []
 
@@ -149,7 +139,7 @@ def test_what_a_stop_left_in_the_trash_is_deleted_after_the_next_start(box):
     left.mkdir()
     (left / "file").write_bytes(b"x")
     box.reopen()
-    settled(box)
+    box.settled()
     assert not left.exists()
 
 
@@ -270,7 +260,7 @@ def test_used_is_what_is_there_after_every_order(new_box, commands):
         if order[0] == "move_file" and order[1] == order[2]:
             continue  # has a test of its own
         box.do(order)
-        settled(box)
+        box.settled()
         used = box.vault.used
         held = sum(len(data) for data in box.disk().values() if data is not None)
         assert used == held + 32 * len(box.walk("staged")), order
@@ -285,10 +275,10 @@ def test_an_order_that_comes_twice_changes_nothing_more(new_box, commands):
         if order[0] == "move_file" and order[1] == order[2]:
             continue  # has a test of its own
         box.do(order)
-        settled(box)
+        box.settled()
         once = (box.disk(), contents(box), box.vault.used)
         box.do(order)
-        settled(box)
+        box.settled()
         assert (box.disk(), contents(box), box.vault.used) == once, order
 
 

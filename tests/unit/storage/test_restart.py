@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from goggles.clock import ManualClock
 from goggles.contracts import orders
 from goggles.errors import Conflict, GogglesError, NotFound, Stale, StorageFailure
+from goggles.storage import inventory
 from goggles.storage.quarantine import Quarantine
 from goggles.storage.vault import Vault
 
@@ -85,6 +87,32 @@ def test_bytes_that_somebody_edited_are_not_deleted_by_a_remove(box):
     assert set(box.disk().values()) | box.quarantine() == {b"edited"}
 
 
+def test_bytes_that_somebody_edited_are_not_deleted_with_their_directory(box):
+    box.put("/d/e/edited", b"good")
+    box.put("/d/e/touched", b"good too")
+    (box.root / "d/e/edited").write_bytes(b"bad!")
+    os.utime(box.root / "d/e/touched", ns=(1, 1))
+    box.do(orders.remove_tree("/d"))
+    box.settled()
+    assert (box.disk(), box.quarantine(), box.vault.used) == ({}, {b"bad!"}, 0)
+
+
+def test_what_can_not_go_to_quarantine_stays_in_the_trash_until_it_can(box):
+    box.put("/d/edited", b"good")
+    box.put("/d/good", b"good too")
+    (box.root / "d/edited").write_bytes(b"edited")
+    shutil.rmtree(box.root / ".goggles/quarantine")
+    (box.root / ".goggles/quarantine").write_bytes(b"in the way")
+    box.do(orders.remove_tree("/d"))
+    box.settled()
+    trash = box.root / ".goggles/trash"
+    assert [path.read_bytes() for path in trash.rglob("*") if path.is_file()] == [b"edited"]
+    (box.root / ".goggles/quarantine").unlink()
+    box.reopen()
+    box.settled()
+    assert (list(trash.iterdir()), box.quarantine()) == ([], {b"edited"})
+
+
 def test_staged_bytes_survive_a_restart_and_unfinished_ones_are_told_as_such(box):
     upload = box.stage(b"done")
     box.vault.stage("b" * 32, 5).write(b"half")
@@ -93,6 +121,26 @@ def test_staged_bytes_survive_a_restart_and_unfinished_ones_are_told_as_such(box
     assert told == {upload: (box.sha(b"done"), upload), "b" * 32: ("", "")}
     assert box.do(orders.discard("b" * 32)) == ("ok",)
     assert [held.path for held in box.walk("staged")] == [upload]
+
+
+def test_what_made_way_is_told_with_the_place_where_it_stood(box):
+    version = box.put("/a", b"precious", generation=3)
+    assert box.do(orders.mkdir("/a/b")) == ("ok",)
+    (held,) = box.walk("staged")
+    assert (held.path, held.version, held.generation, held.was) == (version, version, 3, "/a")
+
+
+def test_staged_bytes_that_can_not_be_read_are_not_told_of(box, monkeypatch):
+    """Whoever hears of an upload without a digest has it thrown away."""
+    box.stage(b"answered, and not yet published")
+
+    def fail(*_):
+        raise StorageFailure("too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inventory, "open_regular", fail)
+        assert box.walk("staged") == []
+    assert [held.hash for held in box.walk("staged")] == [box.sha(b"answered, and not yet published")]
 
 
 def test_the_walk_tells_files_then_staged_then_directories_from_the_inside(box):
