@@ -14,7 +14,7 @@ from tests.attacks.conftest import calls
 from tests.attacks.hostile import Calls, Refused
 
 from goggles.client.session import Session, connect
-from goggles.contracts.data import Hop, ReadTicket, WriteTicket
+from goggles.contracts.data import STEP, Hop, ReadTicket, WriteTicket
 from goggles.errors import GogglesError, ProtocolError
 from goggles.pki.context import Contexts, PkiFiles
 from goggles.roles import Level, Role
@@ -370,3 +370,21 @@ def test_an_upload_is_not_believed_done_by_odd_answers(
     LIES.data = data
     with pytest.raises(GogglesError):
         client.write("/d/x", b"true")
+
+
+GONE_ON = [None, 5, (), ("x",), (-5,), (-STEP,), (NAN,), (True,), (1 << 62,), (STEP, STEP), ((STEP,),)]
+
+
+@pytest.mark.parametrize("answer", GONE_ON, ids=str)
+def test_nothing_is_gone_on_with_by_odd_answers(
+    client: Session, servers: tuple[Certificates, Server, Server], tmp_path: Path, answer: Any
+) -> None:
+    """First to how much is there, then to what that is."""
+    hop = Hop("liar", "localhost", servers[2].port, b"grant", 0)
+    LIES.ticket = WriteTicket("0" * 32, 2 * STEP, 1, (hop,), resumed=True).to_wire()
+    (tmp_path / "source").write_bytes(b"x" * 2 * STEP)
+    for answers in ((answer, answer), ((STEP,), answer), ((STEP,), ("0" * 64,))):
+        said = list(answers)
+        LIES.data = lambda link, said=said: link.send_value(Kind.OK, said.pop(0) if said else None)  # type: ignore[misc]
+        with pytest.raises(GogglesError):
+            client.put(tmp_path / "source", "/d/x")

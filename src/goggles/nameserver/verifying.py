@@ -172,7 +172,7 @@ class Verifying:
     def _judge(self, job: _Job, verdict: str) -> None:
         """The tree knows best what the bytes of a version are."""
         match verdict.split():
-            case [("good" | "bad" | "unsure") as word, digest, size] if size.isdigit():
+            case [("good" | "bad" | "unsure") as word, digest, size] if size.isdecimal():
                 job.sha256, job.size = digest[:64], int(size[:18])
                 with self._site.look() as tree:
                     entry = tree.by_versions([job.version]).get(job.version)
