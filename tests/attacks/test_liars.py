@@ -33,6 +33,7 @@ HELLO |= {
     "program": "x",
     "certificate_expires": 2e9,
 }
+FACILITIES = ["", "{", "[]", '{"goggles": 5}', "null", "[" * 16_000]
 HELD = {"kind": "file", "path": "/kept", "size": 4, "hash": "0" * 64, "version": "0" * 32, "generation": 1}
 ODD = [-1, 1 << 62, 1 << 200, NAN, INF, -INF, True, "1", b"1", None, (), (("a", 1),), "x" * 20_000, "\0", "\x1b[31m"]
 
@@ -55,6 +56,8 @@ def test_what_a_storage_says_of_itself_must_be_possible(site: Cluster, fs: Sessi
         for odd in ODD:
             code = said(line, "upgrade", tuple({**HELLO, key: odd}.items()))
             assert code in ("bad_request", "limit", "conflict", "unavailable", "bad_path"), (odd, code)
+        for odd in FACILITIES:
+            assert said(line, "upgrade", tuple({**HELLO, "facilities": odd}.items())) == "bad_request"
         for hello in [(), (("name", "eve"),), tuple(HELLO), (5,), ((),), (("a", "b", "c"),)]:
             assert said(line, "upgrade", hello) == "bad_request"
     assert [info.name for info in fs.du()[1]] == site.names

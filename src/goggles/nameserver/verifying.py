@@ -180,6 +180,8 @@ class Verifying:
                 job.verdict = "good" if same else "bad"
                 if entry is None or (word == "unsure" and not same):
                     job.verdict = "replaced meanwhile" if entry is None else "other bytes, and no note whose they are"
+            case ["good" | "bad"]:
+                job.verdict = "not said of which bytes"
             case _:
                 job.verdict = verdict[:500]
 
