@@ -119,7 +119,7 @@ def _managers(text: str) -> dict[str, Any]:
     """What the seeds' `asynchronous_transfer_manager_data` holds: JSON, or the name of a file with JSON."""
     try:
         found: Any = json.loads(text if text.lstrip().startswith("{") else _path(text).read_text("utf-8"))
-    except OSError as error:
+    except (OSError, RecursionError) as error:
         raise ValueError from error
     globus = found.get("globus", {}) if isinstance(found, dict) else None
     if not isinstance(globus, dict) or set(found) - {"globus"}:

@@ -14,7 +14,7 @@ from tests.attacks.conftest import calls
 from tests.attacks.hostile import Calls, Refused
 
 from goggles.client.session import Session, connect
-from goggles.contracts.data import Hop, ReadTicket, WriteTicket
+from goggles.contracts.data import STEP, Hop, ReadTicket, WriteTicket
 from goggles.errors import GogglesError, ProtocolError
 from goggles.pki.context import Contexts, PkiFiles
 from goggles.roles import Level, Role
@@ -33,6 +33,7 @@ HELLO |= {
     "program": "x",
     "certificate_expires": 2e9,
 }
+FACILITIES = ["", "{", "[]", '{"goggles": 5}', "null", "[" * 16_000]
 HELD = {"kind": "file", "path": "/kept", "size": 4, "hash": "0" * 64, "version": "0" * 32, "generation": 1}
 ODD = [-1, 1 << 62, 1 << 200, NAN, INF, -INF, True, "1", b"1", None, (), (("a", 1),), "x" * 20_000, "\0", "\x1b[31m"]
 
@@ -55,6 +56,8 @@ def test_what_a_storage_says_of_itself_must_be_possible(site: Cluster, fs: Sessi
         for odd in ODD:
             code = said(line, "upgrade", tuple({**HELLO, key: odd}.items()))
             assert code in ("bad_request", "limit", "conflict", "unavailable", "bad_path"), (odd, code)
+        for odd in FACILITIES:
+            assert said(line, "upgrade", tuple({**HELLO, "facilities": odd}.items())) == "bad_request"
         for hello in [(), (("name", "eve"),), tuple(HELLO), (5,), ((),), (("a", "b", "c"),)]:
             assert said(line, "upgrade", hello) == "bad_request"
     assert [info.name for info in fs.du()[1]] == site.names
@@ -370,3 +373,21 @@ def test_an_upload_is_not_believed_done_by_odd_answers(
     LIES.data = data
     with pytest.raises(GogglesError):
         client.write("/d/x", b"true")
+
+
+GONE_ON = [None, 5, (), ("x",), (-5,), (-STEP,), (NAN,), (True,), (1 << 62,), (STEP, STEP), ((STEP,),)]
+
+
+@pytest.mark.parametrize("answer", GONE_ON, ids=str)
+def test_nothing_is_gone_on_with_by_odd_answers(
+    client: Session, servers: tuple[Certificates, Server, Server], tmp_path: Path, answer: Any
+) -> None:
+    """First to how much is there, then to what that is."""
+    hop = Hop("liar", "localhost", servers[2].port, b"grant", 0)
+    LIES.ticket = WriteTicket("0" * 32, 2 * STEP, 1, (hop,), resumed=True).to_wire()
+    (tmp_path / "source").write_bytes(b"x" * 2 * STEP)
+    for answers in ((answer, answer), ((STEP,), answer), ((STEP,), ("0" * 64,))):
+        said = list(answers)
+        LIES.data = lambda link, said=said: link.send_value(Kind.OK, said.pop(0) if said else None)  # type: ignore[misc]
+        with pytest.raises(GogglesError):
+            client.put(tmp_path / "source", "/d/x")

@@ -30,16 +30,17 @@ TOGETHER = (
     "storage.together.some_staged",
 )
 TRIM = ("nameserver.trim.before_order",)
+FORGET = ("nameserver.forget.after_page", "nameserver.forget.after_take_out", "nameserver.forget.before_take_out")
 TRASH = ("storage.trash.before_empty",)
 ACCEPT = ("nameserver.accept.before_order",)
 FIRST_START = (
     "nameserver.import.before_commit",
     "nameserver.migrate.before_commit",
     "nameserver.migrate.before_first",
-    "nameserver.start.before_administrator",
     "nameserver.start.before_epoch",
     "nameserver.start.before_first_rows",
 )
+ADMINISTRATOR = ("nameserver.start.after_administrator", "nameserver.start.before_administrator")
 MIGRATION = ("nameserver.migrate.after_revision",)
 EXPORT = ("nameserver.export.after_rename", "nameserver.export.before_fsync", "nameserver.export.before_rename")
 GET = ("client.get.after_rename", "client.get.before_rename")
@@ -49,7 +50,20 @@ TOOLS = (
     "tools.copy.before_rows",
     "tools.restoretree.before_rename",
 )
-ELSEWHERE = {*SELF_CHECK, *TOGETHER, *TRIM, *TRASH, *ACCEPT, *FIRST_START, *MIGRATION, *EXPORT, *GET, *TOOLS}
+ELSEWHERE = {
+    *SELF_CHECK,
+    *TOGETHER,
+    *TRIM,
+    *FORGET,
+    *TRASH,
+    *ACCEPT,
+    *FIRST_START,
+    *ADMINISTRATOR,
+    *MIGRATION,
+    *EXPORT,
+    *GET,
+    *TOOLS,
+}
 
 
 def points() -> list[str]:

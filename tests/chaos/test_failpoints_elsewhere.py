@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.chaos.points import ACCEPT, ELSEWHERE, SELF_CHECK, TOGETHER, TRASH, TRIM, crash, points
+from tests.chaos.points import ACCEPT, ELSEWHERE, FORGET, SELF_CHECK, TOGETHER, TRASH, TRIM, crash, points
 
 from goggles.client.session import Session
 from goggles.contracts.records import FileInfo
@@ -25,6 +25,7 @@ IN_A_SELF_CHECK = (
     "storage.move.after_rename",
     "storage.publish.after_rename",
 )
+IN_A_BALANCE = ("nameserver.trim.before_order", "storage.publish.before_rename", "storage.publish.after_rename")
 IN_A_DRAIN = (*TRIM, "storage.remove.before_unlink", "storage.remove.after_unlink")
 
 
@@ -204,3 +205,67 @@ def test_a_storage_that_was_not_quite_accepted_is_held_again(tmp_path: Path, poi
             whole(cluster, fs, {"/found": b"was there before" if how == "restoretree" else None})
         kept = [path.read_bytes() for path in (folder / ".goggles/quarantine").glob("*/found")]
         assert kept == ([] if how == "restoretree" else [b"was there before"])
+
+
+@pytest.mark.parametrize("point", FORGET)
+def test_a_storage_that_was_not_quite_forgotten_is_forgotten_by_the_next_command(tmp_path: Path, point: str) -> None:
+    quick = ["--grace", "1", "--heartbeat", "0.3"]
+    with Cluster(tmp_path, ("alice", "bob", "carol"), nameserver_flags=quick) as cluster:
+        files: dict[str, bytes | None] = {f"/{number}": os.urandom(2_000) for number in range(12)}
+        with cluster.connect() as fs:
+            for path, data in files.items():
+                fs.write(path, data or b"")
+        cluster.wait_settled()
+        cluster.storages.pop("carol").kill()
+        cluster.names.remove("carol")
+        wait_until("carol does not count any more", lambda: cluster.states().get("carol") == "down")
+        assert cluster.nameserver is not None
+        cluster.nameserver.kill()
+        dying = cluster.start_nameserver(environment=crash(point))
+        cluster.wait_active(cluster.names)
+        with cluster.connect(timeout=2) as fs, pytest.raises(GogglesError):
+            fs.forget("carol", True)
+        dead(dying)
+        cluster.start_nameserver()
+        with cluster.connect() as fs:
+            if point.endswith("after_take_out"):
+                with pytest.raises(NotFound):
+                    fs.forget("carol", True)
+            else:
+                fs.forget("carol", True)
+            assert [info.name for info in fs.du()[1]] == ["alice", "bob"]
+            whole(cluster, fs, files)
+            assert all(copies(fs, path) == 2 for path in files)
+
+
+@pytest.mark.parametrize("point", IN_A_BALANCE)
+def test_a_balance_that_is_cut_off_leaves_each_file_its_copies(tmp_path: Path, point: str) -> None:
+    """What is on its way comes to an end or is trimmed; balance goes on when it is asked for again."""
+    with Cluster(tmp_path, ("alice", "bob"), capacity=32 << 20, nameserver_flags=FLAGS) as cluster:
+        files: dict[str, bytes | None] = {f"/{number}": os.urandom(1 << 20) for number in range(9)}
+        with cluster.connect() as fs:
+            for path, data in files.items():
+                fs.write(path, data or b"")
+            cluster.names.append("carol")
+            cluster.start_storage("carol")
+            cluster.wait_active(cluster.names)
+            cluster.wait_settled()
+            name = "nameserver" if point.startswith("nameserver") else "carol"
+            dying = armed(cluster, name, point, 2)
+            fs.balance()
+            dead(dying)
+            start(cluster, name)
+            whole(cluster, fs, files)
+            if name == "nameserver":
+                assert not fs.balance_state().running
+                fs.balance()
+            wait_until("balanced", lambda: not fs.balance_state().running, 60)
+            whole(cluster, fs, files)
+            assert all(copies(fs, path) == 2 for path in files)
+            assert next(info.files for info in fs.du()[1] if info.name == "carol") >= 3
+
+
+def copies(fs: Session, path: str) -> int:
+    found = fs.stat(path)
+    assert isinstance(found, FileInfo)
+    return len(found.storages)

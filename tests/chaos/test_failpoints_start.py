@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -12,14 +13,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.chaos.points import EXPORT, FIRST_START, GET, MIGRATION, TOOLS, crash
+from tests.chaos.points import ADMINISTRATOR, EXPORT, FIRST_START, GET, MIGRATION, TOOLS, crash
 from tests.contract.steps import changing, p, put
 
 from goggles.clock import ManualClock, SystemClock
 from goggles.contracts import orders
-from goggles.errors import AlreadyExists
+from goggles.errors import AlreadyExists, PermissionDenied
 from goggles.meta.copying import copy_database
 from goggles.meta.database import KNOWN, Database
+from goggles.roles import Role
 from goggles.storage.vault import Vault
 from goggles.testing.cluster import SOURCE, Cluster, Process, wait_until
 from goggles.testing.fsck import fsck
@@ -66,6 +68,43 @@ def test_a_first_start_that_was_cut_off_is_done_by_the_next(tmp_path: Path, poin
     finally:
         cluster.stop()
     assert [problem for problem in fsck(cluster.database, {}) if "no copy at all" not in problem] == []
+
+
+def logs_in(cluster: Cluster, password: str) -> bool:
+    peer = cluster.dial("admin", Role.ADMIN)
+    try:
+        peer.call("login", "admin", password)
+        return True
+    except PermissionDenied:
+        return False
+    finally:
+        peer.close()
+
+
+@pytest.mark.parametrize("point", ADMINISTRATOR)
+def test_the_password_that_was_shown_last_is_the_administrators_wherever_a_first_start_is_cut_off(
+    tmp_path: Path, point: str
+) -> None:
+    cluster = nameserver(tmp_path / "site")
+    try:
+        dead(cluster.start_nameserver(environment=crash(point)))
+        for _ in range(2):  # with the start after that nothing changes any more
+            last = cluster.start_nameserver()
+            with cluster.connect() as fs:
+                assert fs.listdir("/") == []
+            shown = re.findall(r"administrator of this site is admin, with the password (\S+)", last.log.read_text())
+            assert len(shown) == (2 if point.endswith("before_administrator") else 1)
+            assert [logs_in(cluster, password) for password in shown] == [False] * (len(shown) - 1) + [True]
+            last.kill()
+        cluster.start_nameserver()
+        with cluster.connect() as fs:
+            assert fs.listdir("/") == []
+        peer = cluster.dial("admin", Role.ADMIN)
+        peer.call("update_user", "admin", "another password")  # as docs/librarian.md says for one that is lost
+        peer.close()
+        assert logs_in(cluster, "another password")
+    finally:
+        cluster.stop()
 
 
 @pytest.mark.parametrize("nth", range(1, REVISIONS))

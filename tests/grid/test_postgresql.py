@@ -86,3 +86,25 @@ def test_a_second_nameserver_waits_for_the_lease_on_postgresql(cluster: Factory,
     first.kill()
     site.wait_active(site.names, 30)
     assert standby.running
+
+
+def test_storages_are_balanced_and_forgotten_on_postgresql(cluster: Factory, postgres: Postgres) -> None:
+    site = cluster("alice", "bob", database=postgres.new_database(), capacity=32 * MIB)
+    fs = site.connect()
+    files = {f"/file{number}": os.urandom(MIB) for number in range(9)}
+    for path, data in files.items():
+        fs.write(path, data)
+    site.names.append("carol")
+    site.start_storage("carol")
+    site.wait_active(site.names)
+    fs.balance()
+    wait_until("balanced", lambda: not fs.balance_state().running, 60)
+    site.wait_settled(20)
+    assert fs.balance_state().moved >= 3
+    site.storages.pop("carol").kill()
+    site.names.remove("carol")
+    wait_until("carol does not count any more", lambda: site.states().get("carol") == "down")
+    site.wait_whole(20)
+    fs.forget("carol")
+    assert [info.name for info in fs.du()[1]] == ["alice", "bob"]
+    assert all(b"".join(fs.read(path)) == data for path, data in files.items())

@@ -233,6 +233,32 @@ def test_a_copy_that_rotted_at_the_end_of_the_chain_is_sent_again_from_above(net
         network.run("a", "corruption_fixer")
 
 
+def test_what_the_scrub_finds_to_be_the_last_copy_here_is_said_and_sent_again(network: Network) -> None:
+    data, site = os.urandom(50_000), network["a"]
+    send(network, "/scrubbed/file", data, "source", "central", "a")
+    rot(network, "a", "/scrubbed/file")
+    site.storages["a1"].stop()
+    site.start_storage("a1", ["--scrub_days", "0.00002", "--scrub_rate", "0"])
+    site.wait_active(["a1"])
+    with site.connect() as fs:
+        wait_until("the scrub has noticed", lambda: fs.stat("/scrubbed/file").held == "nowhere", 60)
+        with pytest.raises(Unavailable, match="no storage that is up holds"):
+            b"".join(fs.read("/scrubbed/file"))
+
+        def said() -> set[str]:
+            return {dict(one)["message"] for one in network.admin("a", "search_errors", ())}
+
+        wait_until(
+            "it is said", lambda: "the last copy of /scrubbed/file here is lost: storage a1 had it" in said(), 20
+        )
+        network.run("a", "corruption_fixer")
+        wait_until("healed", lambda: fs.stat("/scrubbed/file").held == "here", 60)
+        assert b"".join(fs.read("/scrubbed/file")) == data
+    site.storages["a1"].stop()
+    site.start_storage("a1")
+    site.wait_active(["a1"])
+
+
 def test_rolling_deletion_lets_go_only_what_may_go_and_others_have(network: Network) -> None:
     fs = network["source"].connect()
     send(network, "/roll/may", b"may go", "source", "central")

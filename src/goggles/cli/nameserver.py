@@ -21,9 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         plans = planned(settings)  # a mistake in it must not cost the password that is shown once
         nameserver = Nameserver(settings)
-        if nameserver.first_administrator is not None:
-            _show(*nameserver.first_administrator, as_json=settings.logformat == "json")
         Librarian(nameserver, settings, plans)
+        nameserver.need_administrator(lambda name, word: _show(name, word, settings.logformat == "json"))
         return serve(nameserver, settings.durability)
 
     return run("vg-nameserver", program)

@@ -7,6 +7,7 @@ When one lied, it is reported too, and the file is read anew from the others.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable
 
@@ -48,6 +49,7 @@ def fetch(
 ) -> None:
     """Fill `target`, which has begun with this version; raises Stale where the file is not this version any more."""
     bad: set[str] = set()
+    alone = False  # bytes of several were wrong together: from now on only one and the same storage gives all of them
     while True:
         usable = [hop for hop in ticket.hops if hop.name not in bad]
         if not usable:
@@ -55,15 +57,16 @@ def fetch(
                 f"every copy of {ticket.path} has wrong bytes", "they were reported; try again later"
             )
         download = _Download(links, ticket, target, advance, cancel, complain)
-        sources = download.run(usable)
+        sources = download.run(usable, alone)
         if download.sha256 == ticket.hash:
             return
         if not target.kept:  # what was kept may be what is wrong
             for name in sources:
                 complain(ticket, name)
-            bad.update(sources)
-        target.restart(ticket.size)
-        advance(-ticket.size)
+            if len(sources) == 1:
+                bad.update(sources)
+            alone = alone or len(sources) > 1
+        download.restart()
 
 
 class _Download:
@@ -92,13 +95,22 @@ class _Download:
     def sha256(self) -> str:
         return self._digest.hexdigest()
 
-    def run(self, hops: list[Hop]) -> list[str]:
-        """The names of the storages that bytes came from."""
+    def restart(self) -> None:
+        """Forget what has come."""
+        self._target.restart(self._ticket.size)
+        self._advance(-self._done)
+        self._digest, self._done = hashlib.sha256(), 0
+
+    def run(self, hops: list[Hop], alone: bool) -> list[str]:
+        """The names of the storages that bytes came from; `alone`: of one, and nothing is kept of the others."""
         used: list[str] = []
         problem: GogglesError = Unavailable(f"no storage that is up holds {self._ticket.path}")
         if self._done and self._done == self._ticket.size:
             return used
         for hop in hops:
+            if alone and self._done:
+                self.restart()
+                used.clear()
             before = self._done
             try:
                 self._from(hop)
@@ -130,6 +142,8 @@ class _Download:
         data = together.ask(link, hop.after, [(hop.grant, self._ticket.size)])[0]
         if isinstance(data, GogglesError):
             raise data
+        if len(data) != self._ticket.size:
+            raise ProtocolError(f"{link.peer} sent {len(data)} of {self._ticket.size} bytes")
         self._digest.update(data)
         self._target.write(data)
         self._done += len(data)

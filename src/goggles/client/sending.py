@@ -145,8 +145,8 @@ def staged(links: Links, ticket: WriteTicket) -> int:
     first = ticket.chain[0]
     with links.to(first.name, Address(first.host, first.port)) as link:
         link.send_value(Kind.REQUEST, ("staged", first.grant, first.after, ticket.route[1:]))
-        there = int(link.answer()[0])
-    return min(there, ticket.size) // STEP * STEP
+        there = link.answer_of(int)
+    return max(0, min(there, ticket.size)) // STEP * STEP
 
 
 def go_on(
@@ -157,7 +157,7 @@ def go_on(
     with links.to(first.name, Address(first.host, first.port)) as link:
         link.send_value(Kind.REQUEST, ("resume", first.grant, first.after, ticket.route[1:], offset))
         link.set_timeout(len(ticket.chain) * reading(offset))
-        if link.answer()[0] != digest.hexdigest():
+        if link.answer_of(str) != digest.hexdigest():
             link.broken = True
             raise ChecksumMismatch(f"what storage {first.name} has of {source.name} is something else", "put again")
         link.set_timeout(STALL)

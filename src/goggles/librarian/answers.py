@@ -105,7 +105,10 @@ def ticket(answer: object) -> bytes | GogglesError:
 
 def _facilities(told: Reception) -> str:
     """The ways to the storage, with its address for our own data plane."""
-    known = json.loads(told.facilities)
+    try:
+        known = json.loads(told.facilities)
+    except RecursionError as error:
+        raise ValueError from error
     if not isinstance(known, dict) or not all(isinstance(each, dict) for each in known.values()):
         raise Conflict(f"what storage {told.store} says of itself makes no sense")
     if "goggles" in known:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from goggles import failpoints
 from goggles.errors import AlreadyExists, BadRequest, Conflict, NotFound, PermissionDenied
 from goggles.nameserver.decisions import Transaction
 from goggles.nameserver.passwords import Passwords, check_form, invent
@@ -84,16 +85,18 @@ class Accounts:
 
     # --- changing --------------------------------------------------------------------------
 
-    def first(self) -> tuple[str, str] | None:
-        """Make the first administrator where there is none; (name, password), to be shown once."""
+    def first(self, show: Callable[[str, str], None]) -> None:
+        """Make the first administrator where there is none.  `show` is told the name and the password once, before they
+        are written down: whoever dies in between shows others the next time, and no site has one that nobody knows."""
         if any(account.rules for account in self._known.values()):
-            return None
+            return
         name = next((name for name in FIRST if name not in self._known), "")
-        if not name:
-            return None
-        password = invent()
-        self.create(name, password, Level.ADMIN.name)
-        return name, password
+        if name:
+            password = invent()
+            show(name, password)
+            failpoints.hit("nameserver.start.before_administrator")
+            self.create(name, password, Level.ADMIN.name)
+            failpoints.hit("nameserver.start.after_administrator")
 
     def create(self, name: str, password: str, level: str) -> None:
         """A new account with a password."""

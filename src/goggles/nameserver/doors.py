@@ -5,6 +5,7 @@ Law: a batch is bounded, and one item that is refused does not spoil the others.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -122,7 +123,18 @@ def storage_hello(pairs: tuple[Value, ...]) -> StorageHello:
             f"storage {hello.name[:80]!r} tells sizes or a port that can not be",
             f"capacity and free room of the disk are bytes, up to {MAX_SIZE}",
         )
+    _check_facilities(hello)
     return hello
+
+
+def _check_facilities(hello: StorageHello) -> None:
+    """They are read again whenever another site asks where to send files."""
+    try:
+        ways = json.loads(hello.facilities)
+    except (ValueError, RecursionError):
+        ways = None
+    if not isinstance(ways, dict) or not all(isinstance(how, dict) for how in ways.values()):
+        raise BadRequest(f"storage {hello.name[:80]!r} tells how others reach it in a way that can not be read")
 
 
 def held_batch(batch: tuple[Value, ...]) -> list[Held]:

@@ -11,6 +11,7 @@ import logging
 from dataclasses import dataclass
 from functools import partial
 
+from goggles import failpoints
 from goggles.contracts.records import Record
 from goggles.errors import Conflict
 from goggles.nameserver.decisions import Transaction
@@ -51,7 +52,9 @@ class Forgetting:
                 f"bring it back; or give them up: forget --lost {name} ({elsewhere} of them other librarians hold)",
             )
         copies = self._strike_all(node, name)
+        failpoints.hit("nameserver.forget.before_take_out")
         self._site.decisions.run(partial(self._take_out, node=node, name=name))
+        failpoints.hit("nameserver.forget.after_take_out")
         facts = {"facts": {"event": "storage_forgotten", "storage": name}}
         log.warning("storage %s is forgotten: %d copies, %d of them the last here", name, copies, only, extra=facts)
         return Forgotten(name, copies, only, elsewhere)
@@ -65,6 +68,7 @@ class Forgetting:
         while page == PAGE:
             page = self._site.decisions.run(partial(self._strike, node=node, name=name))
             copies += page
+            failpoints.hit("nameserver.forget.after_page")
             self._site.wake_repair.set()
         return copies
 

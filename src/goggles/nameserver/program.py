@@ -128,9 +128,6 @@ class Nameserver:
         )
         self.owners = owners
         self._server = self._listener(owners)
-        # Only now, when nothing is left that could keep it from starting and its password from being shown.
-        failpoints.hit("nameserver.start.before_administrator")
-        self.first_administrator = accounts.first()
         self.service: ServiceMaker = NameserverService
         self.companions: list[Companion] = []
         self._threads = [
@@ -147,6 +144,11 @@ class Nameserver:
     @property
     def port(self) -> int:
         return self._server.port
+
+    def need_administrator(self, show: Callable[[str, str], None]) -> None:
+        """Make the first administrator of a new site; see Accounts.first.  For when nothing is left that could keep it
+        from starting."""
+        self.owners.accounts.first(show)
 
     def start(self) -> None:
         self._server.start()

@@ -172,7 +172,7 @@ class Verifying:
     def _judge(self, job: _Job, verdict: str) -> None:
         """The tree knows best what the bytes of a version are."""
         match verdict.split():
-            case [("good" | "bad" | "unsure") as word, digest, size] if size.isdigit():
+            case [("good" | "bad" | "unsure") as word, digest, size] if size.isdecimal():
                 job.sha256, job.size = digest[:64], int(size[:18])
                 with self._site.look() as tree:
                     entry = tree.by_versions([job.version]).get(job.version)
@@ -180,6 +180,8 @@ class Verifying:
                 job.verdict = "good" if same else "bad"
                 if entry is None or (word == "unsure" and not same):
                     job.verdict = "replaced meanwhile" if entry is None else "other bytes, and no note whose they are"
+            case ["good" | "bad"]:
+                job.verdict = "not said of which bytes"
             case _:
                 job.verdict = verdict[:500]
 

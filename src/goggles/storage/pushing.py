@@ -76,8 +76,8 @@ class Pusher:
         link = self._dialer.data(Address(job.host, job.port), Role.STORAGE, job.storage, abroad=True)
         try:
             link.send_value(Kind.REQUEST, ("arrived", job.grant))
-            (have,) = link.answer()
-            offset = have if isinstance(have, int) and 0 <= have <= job.size else 0
+            have = link.answer_of(int)
+            offset = have if 0 <= have <= job.size else 0
             self._stream(link, job, file, offset, pace)
         finally:
             link.close()
@@ -93,7 +93,7 @@ class Pusher:
                 raise link.refusal(*link.receive())
             link.send_data(buffer)
         link.send_value(Kind.END, (job.size,))
-        (have,) = link.answer()
+        have = link.answer_of(int)
         if have != job.size:
             raise StorageFailure(f"storage {job.storage} has {have} bytes of {job.size} after the push")
 

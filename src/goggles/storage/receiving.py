@@ -225,8 +225,8 @@ def staged_further(links: Links, hops: tuple[Next, ...]) -> int:
     try:
         with links.to(name, Address(host, port), patience(len(hops))) as link:
             link.send_value(Kind.REQUEST, ("staged", grant, after, rest))
-            return int(link.answer()[0])
-    except Unavailable as error:
+            return max(0, link.answer_of(int))
+    except (Unavailable, ProtocolError) as error:
         log.warning("storage %s can not be asked what it has: %s", name, error)
         return 0
 

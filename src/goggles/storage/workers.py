@@ -117,7 +117,7 @@ class Workers:
     def _fetch(self, pull: PullOrder) -> None:
         with self._links.to(pull.source, Address(pull.host, pull.port)) as link:
             link.send_value(Kind.REQUEST, ("read", pull.grant, 0, pull.size, pull.after))
-            (length,) = link.answer()
+            length = link.answer_of(int)
             staged = self._vault.stage(pull.upload, pull.size)
             try:
                 digest = copy_stream(link, staged, partial(self._pace.take, rate=pull.rate and max(LEAST, pull.rate)))

@@ -4,7 +4,7 @@ A frame is a header of 5 bytes (length of the payload: 4 bytes, big-endian; kind
 Payloads of kind DATA are file bytes; all others are one value in rpyc's brine encoding.
 
     REQUEST  what is wanted: ("write", ...) or ("read", ...)
-    DATA     up to CHUNK bytes of the file
+    DATA     1 to CHUNK bytes of the file
     END      (size, sha256) of all that was sent
     ABORT    (message,): the sender gives up, forget it
     OK       the answer
@@ -23,7 +23,7 @@ import time
 from collections.abc import Sequence
 from enum import IntEnum
 from struct import Struct
-from typing import Any
+from typing import Any, TypeVar
 
 from rpyc.core import brine
 
@@ -49,6 +49,7 @@ class Kind(IntEnum):
 
 
 KINDS = frozenset(Kind)
+T = TypeVar("T", int, str)
 
 
 class Buffer:
@@ -110,7 +111,7 @@ class DataLink:
         header = bytearray(HEADER.size)
         self._fill(memoryview(header))
         length, number = HEADER.unpack(header)
-        if number == Kind.DATA and length <= CHUNK:
+        if number == Kind.DATA and 0 < length <= CHUNK:
             buffer = into or self._spare
             buffer.used = length
             self._fill(buffer.data)
@@ -127,6 +128,13 @@ class DataLink:
         if kind is Kind.OK:
             return value
         raise self.refusal(kind, value)
+
+    def answer_of(self, kind: type[T]) -> T:
+        """The one value of this kind in the OK that comes next; ProtocolError where it has another."""
+        match self.answer():
+            case (value,) if type(value) is kind:
+                return value
+        raise self._break(ProtocolError(f"{self.peer} sent an answer that can not be read"))
 
     def refusal(self, kind: Kind, value: Any) -> Exception:
         """The error that this frame stands for."""

@@ -127,9 +127,11 @@ def ask(link: DataLink, after: int, wanted: Sequence[tuple[bytes, int]]) -> list
     """The bytes of each (grant, size), good until the next message is received, or why they can not be read."""
     link.send_value(Kind.REQUEST, ("read_many", after, tuple(wanted)))
     answers = link.answer()
-    kind, data = _body(link)
     there = _sizes(answers)
-    if kind is not Kind.END or there is None or len(answers) != len(wanted) or len(data) != sum(there):
+    if there is None or len(answers) != len(wanted):
+        raise ProtocolError(f"{link.peer} answered for other files than were asked for")
+    kind, data = _body(link)
+    if kind is not Kind.END or len(data) != sum(there):
         raise ProtocolError(f"{link.peer} sent other bytes than it announced")
     pieces = _cut(data, there)
     return [next(pieces) if isinstance(answer, int) else faults.from_tuple(*answer) for answer in answers]

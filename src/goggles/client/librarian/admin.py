@@ -185,7 +185,7 @@ def load_manifest(file: Path) -> Mapping[str, Any]:
         content = json.loads(file.read_text("utf-8"))
     except OSError as error:
         raise local_error(LocalFileError(f"the manifest {file} can not be read: {error.strerror}")) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise local_error(BadRequest(f"the manifest {file} is not JSON: {error}")) from error
     if not isinstance(content, dict):
         raise local_error(BadRequest(f"{file} is no manifest", "get-store-manifest makes one"))
