@@ -260,6 +260,8 @@ class Attachment:
         site = self._site
         node.held_because, node.missed = "", node.misses != check.misses
         node.move(Event.ACTIVATE, site.clock.now(), site.clock.monotonic())
+        if node.unfinished:
+            node.check_again(site.clock.monotonic())
         self._checks.pop(node.session, None)
         self._accepted.pop(node.storage_id, None)
         site.sweeps.append(node.id)
@@ -326,6 +328,8 @@ class Attachment:
     def _catch_up(self, node: Node) -> None:
         """A storage that is behind checks itself again, once nothing was decided between two heartbeats: while much is
         decided, that check would end as the last one did.  Lock held."""
+        if node.state is NodeState.ACTIVE:
+            node.check_in_time(node.beat)
         now = self._site.decisions.changes
         if node.behind and not node.rechecking and node.heard == now:
             node.order(orders.recheck())

@@ -360,7 +360,9 @@ class Repair:
         """An order that a storage could not carry out: what it says it has is compared with the tree again."""
         if order[0] not in ("publish", "move", "move_file", "remove", "remove_tree", "stamp", "mkdir"):
             return
-        if node.state is NodeState.ACTIVE:
-            node.order(orders.recheck())
-        elif node.outbox is not None:
-            node.outbox.stir()
+        with self._site.decisions.lock:
+            if node.state is NodeState.ACTIVE:
+                node.check_again(self._site.clock.monotonic())
+            elif node.outbox is not None:
+                node.unfinished = True
+                node.outbox.stir()

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from goggles.contracts import orders
 from goggles.contracts.data import COMING_BACK
 from goggles.contracts.orders import NONE, Order, ScrubState
 from goggles.contracts.records import StorageInfo
 from goggles.errors import NotFound
 from goggles.nameserver.outbox import Outbox, Report
+from goggles.nameserver.pauses import Pauses
 from goggles.nameserver.placement import Candidate
 from goggles.nameserver.replication import Standing
 from goggles.nameserver.states import CONNECTED, READABLE, RETURNING, Event, NodeState, advance
@@ -49,6 +51,9 @@ class Node:
     facilities: str = "{}"  # JSON: by transfer manager, how other sites reach its folder
     busy: frozenset[str] = frozenset()  # uploads and transfers that it said it is working on
     rechecking: bool = False  # it was told to begin its self-check again, and has not
+    unfinished: bool = False  # an order of the self-check that is under way failed
+    recheck_at: float = 0.0  # when it is to begin one, where the last ones did not help; 0: none waits
+    pauses: Pauses = field(default_factory=Pauses)  # between those
     missed: bool = False  # it was not there when an order was given, or may not have carried one out
     misses: int = 0  # how often something was decided while it was here that it was not told of
     heard: int = -1  # change of the tree at its last heartbeat
@@ -73,7 +78,9 @@ class Node:
     def waiting(self) -> int:
         """Orders that it has not carried out yet, as far as is known."""
         outbox = self.outbox
-        return 0 if outbox is None else outbox.last - outbox.done + (self.rechecking or self.behind)
+        return (
+            0 if outbox is None else outbox.last - outbox.done + (self.rechecking or self.behind or self.recheck_at > 0)
+        )
 
     @property
     def last_order(self) -> int:
@@ -110,6 +117,19 @@ class Node:
             self.outbox.push(order, report)
         else:
             self.missed = True
+
+    def check_again(self, now: float) -> None:
+        """It could not carry out an order: have it check itself, at once or, where that did not help, later."""
+        self.unfinished = False
+        if not self.rechecking and not self.recheck_at:
+            self.recheck_at = self.pauses.due(now)
+            self.check_in_time(now)
+
+    def check_in_time(self, now: float) -> None:
+        """Have it check itself where that is due."""
+        if self.recheck_at and self.recheck_at <= now and not self.rechecking:
+            self.recheck_at = 0.0
+            self.order(orders.recheck())
 
     def miss(self) -> None:
         """Something was decided that it is not told of: its self-check will find it."""
@@ -183,7 +203,8 @@ class Roster:
 
     def open_session(self, node: Node, session: str) -> None:
         self._sessions.pop(node.session, None)
-        node.session, node.outbox, node.rechecking = session, Outbox(session), False
+        node.session, node.outbox = session, Outbox(session)
+        node.rechecking, node.unfinished, node.recheck_at = False, False, 0.0
         self._sessions[session] = node.id
 
     def by_session(self, session: str) -> Node | None:
