@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -108,7 +109,13 @@ def test_the_database_server_dies_under_load(
         assert set(codes) <= {1}
         cluster.wait_settled()
     wait_until("order", lambda: fsck(url, {name: cluster.root(name) for name in cluster.names}) == [], 20)
-    assert "Traceback" not in (tmp_path / "site" / "nameserver.log").read_text()
+    assert unexpected((tmp_path / "site" / "nameserver.log").read_text()) == []
+
+
+def unexpected(text: str) -> list[str]:
+    """The records of a log that have a traceback, but for that of a commit which the end of the server cut off."""
+    records = re.split(r"(?m)^(?=\d{4}-)", text)
+    return [record for record in records if "Traceback" in record and "not known whether a change was" not in record]
 
 
 @pytest.fixture
