@@ -48,8 +48,8 @@ check: venv  ## form, lint, types, layers, known flaws
 	$(PY) -m mypy && venv/bin/lint-imports --no-cache --no-logo
 	$(PY) -m bandit --quiet --recursive --configfile pyproject.toml src && $(PY) delivery/audit.py
 
-chaos: venv  ## faults of all kinds on a site at work; MINUTES=10 SEED=1 KEEP=yes FAULTS=kill,cut
-	$(PY) -m tests.chaos.campaign --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(if $(KEEP),--keep) --faults "$(FAULTS)"
+chaos: venv  ## faults of all kinds on a site at work; MINUTES=10 SEED=1 KEEP=yes FAULTS=kill,cut DATABASE=postgresql
+	$(PY) -m tests.chaos.campaign --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(if $(KEEP),--keep) $(if $(DATABASE),--database $(DATABASE)) --faults "$(FAULTS)"
 
 bench: venv  ## speed, beside the limits of this machine
 	$(PY) bench/run.py

@@ -1,6 +1,6 @@
 """Clients at work on a site of real processes, while faults of many kinds strike it at random.
 
-    make chaos MINUTES=10 SEED=1
+    make chaos MINUTES=10 SEED=1 DATABASE=postgresql
     python -m tests.chaos.campaign --seed 1 --seconds 30 --faults kill,cut
 
 Law: whatever was acknowledged holds afterwards, bytes and names; what was not may have happened or not, as a whole;
@@ -12,6 +12,7 @@ the machine's.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import random
 import shutil
@@ -19,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from tests.chaos.site import STORAGES, Site
 
 from goggles.client.session import Session
 from goggles.errors import GogglesError
+from goggles.testing import postgres
 from goggles.testing.cluster import wait_until
 from goggles.testing.fsck import fsck
 
@@ -41,13 +43,13 @@ LOOKS = ("get", "range", "get_tree", "setrep", "home")
 class Campaign:
     """One run; `wrong` says afterwards what did not hold."""
 
-    def __init__(self, folder: Path, seed: int, seconds: float, kinds: Sequence[str]) -> None:
+    def __init__(self, folder: Path, seed: int, seconds: float, kinds: Sequence[str], database: str = "") -> None:
         self.wrong: list[str] = []
         self.records: list[Record] = []
         self._folder = folder
         self._seconds = seconds
         lines = faults.need_lines(kinds)
-        self.site = Site(folder, str(seed), through_lines=lines, copies=faults.copies(kinds))
+        self.site = Site(folder, str(seed), through_lines=lines, copies=faults.copies(kinds), database=database)
         self._faults = Faults(self.site, f"{seed} faults", kinds)
         self._began = time.monotonic()
 
@@ -201,10 +203,10 @@ class Result:
         return f"seed {self.seed}: {verdict} ({total}; {self.struck} faults of {', '.join(self.kinds) or 'no kind'})"
 
 
-def run(seed: int, seconds: float, kinds: Sequence[str], *, keep: bool) -> Result:
-    """One campaign, in a folder that is removed where all held."""
+def run(seed: int, seconds: float, kinds: Sequence[str], *, keep: bool, database: str = "") -> Result:
+    """One campaign, in a folder that is removed where all held.  `database`: a URL; SQLite where none is given."""
     folder = Path(tempfile.mkdtemp(prefix=f"campaign-{seed}-"))
-    campaign = Campaign(folder, seed, seconds, kinds)
+    campaign = Campaign(folder, seed, seconds, kinds, database)
     try:
         wrong = campaign.run()
     finally:
@@ -221,6 +223,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=30.0, help="that the clients of one seed work")
     parser.add_argument("--minutes", type=float, default=0.0, help="go on with the next seeds for this long")
     parser.add_argument("--faults", default="", help=f"kinds, of {','.join(faults.TABLE)}; otherwise the seed chooses")
+    parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--keep", action="store_true", help="keep the folders where all held, too")
     options = parser.parse_args(argv)
     options.kinds = [name for name in options.faults.split(",") if name]
@@ -230,23 +233,35 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+@contextlib.contextmanager
+def _databases(kind: str) -> Iterator[Callable[[], str]]:
+    """What gives a new database for each seed."""
+    if kind == "sqlite":
+        yield str
+        return
+    with postgres.running() as server:
+        yield server.new_database
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     options = _arguments(argv)
     deadline, seed, held = time.monotonic() + 60 * options.minutes, options.seed, 0
     for name in faults.TABLE.keys() - set(faults.possible()):
         print(f"left out: {name} ({faults.TABLE[name].why_not()})")
-    while True:
-        result = run(seed, options.seconds, options.kinds or faults.chosen(seed), keep=options.keep)
-        print(result, flush=True)
-        if result.wrong:
-            print("\n".join(result.wrong), f"\nall of it in {result.folder}, history.txt first")
-            return 1
-        if options.keep:
-            print(f"kept in {result.folder}")
-        seed, held = seed + 1, held + 1
-        if time.monotonic() >= deadline:
-            print(f"{held} seeds held")
-            return 0
+    with _databases(options.database) as new_database:
+        while True:
+            kinds = options.kinds or faults.chosen(seed)
+            result = run(seed, options.seconds, kinds, keep=options.keep, database=new_database())
+            print(result, flush=True)
+            if result.wrong:
+                print("\n".join(result.wrong), f"\nall of it in {result.folder}, history.txt first")
+                return 1
+            if options.keep:
+                print(f"kept in {result.folder}")
+            seed, held = seed + 1, held + 1
+            if time.monotonic() >= deadline:
+                print(f"{held} seeds held")
+                return 0
 
 
 if __name__ == "__main__":

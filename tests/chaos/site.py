@@ -31,12 +31,14 @@ class Site:
     """A nameserver, four storages, six clients.  Where there are `lines`, all they say to each other goes through
     them: each server is known by an address of its own, at which its line listens."""
 
-    def __init__(self, folder: Path, seed: str, *, through_lines: bool, copies: Sequence[int]) -> None:
+    def __init__(
+        self, folder: Path, seed: str, *, through_lines: bool, copies: Sequence[int], database: str = ""
+    ) -> None:
         self.folder = folder
         self.notes: list[tuple[float, str, str]] = []
         self.environments: list[Callable[[str], dict[str, str]]] = []  # what a process is started with
         self.workers: dict[str, Process] = {}
-        self.cluster = Cluster(folder / "site", STORAGES, nameserver_flags=FLAGS)
+        self.cluster = Cluster(folder / "site", STORAGES, nameserver_flags=FLAGS, database=database)
         self._seed = seed
         self._copies = tuple(copies)
         self._lives = dict.fromkeys(CLIENTS, 0)

@@ -13,6 +13,7 @@ from tests.chaos.campaign import homes_of
 from tests.chaos.history import BROKEN, DONE, NEVER, UNKNOWN, Log, Record, read
 from tests.chaos.model import DIRECTORY
 
+from goggles.testing import postgres
 from goggles.testing.cluster import SOURCE
 
 HOME = Path(__file__).resolve().parents[2]
@@ -32,11 +33,25 @@ def test_every_kind_of_fault_is_in_a_short_campaign():
 @pytest.mark.parametrize("name", TOGETHER)
 def test_what_was_acknowledged_holds_whatever_fails(name: str, tmp_path: Path) -> None:
     kinds = ",".join(sorted(TOGETHER[name] & set(faults.possible())))
+    holds(tmp_path, "--seed", "7", "--faults", kinds)
+
+
+@pytest.mark.slow
+@pytest.mark.postgresql
+@pytest.mark.timeout(400)
+def test_it_holds_on_postgresql_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    if why := postgres.why_not():
+        pytest.skip(why)
+    monkeypatch.delenv("TMPDIR", raising=False)  # the user of the server must get to its folder
+    holds(None, "--seed", "8", "--faults", "kill,restart,stop,step,clocks", "--database", "postgresql")
+
+
+def holds(folder: Path | None, *words: str) -> None:
     ran = subprocess.run(
-        [sys.executable, "-m", "tests.chaos.campaign", "--seed", "7", "--seconds", "10", "--faults", kinds],
+        [sys.executable, "-m", "tests.chaos.campaign", "--seconds", "10", *words],
         cwd=HOME,
         check=False,
-        env={**os.environ, "PYTHONPATH": SOURCE, "TMPDIR": str(tmp_path)},
+        env={**os.environ, "PYTHONPATH": SOURCE, **({} if folder is None else {"TMPDIR": str(folder)})},
         capture_output=True,
         text=True,
     )
