@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -42,6 +42,18 @@ FIRST_TO_GO = 2.0  # fuller than any storage
 
 def _nothing() -> None:
     """Until somebody has more to do."""
+
+
+def whose_turn(later: Mapping[int, int], free: Mapping[int, int]) -> list[int]:
+    """Of the entries that wait for a storage (by id): as many as it has free places, all where it is not there."""
+    left, found = dict(free), []
+    for entry, storage in later.items():
+        if storage not in left:
+            found.append(entry)
+        elif left[storage] > 0:
+            left[storage] -= 1
+            found.append(entry)
+    return found
 
 
 @dataclass(slots=True)
@@ -214,7 +226,8 @@ class Repair:
         if room != self._room or now >= self._unstick:
             self._stuck.clear()
             self._room, self._unstick = room, now + RETRY
-        self._whose_turn_it_is({node.id: limit - node.pulls for node in active})
+        for entry in whose_turn(self._later, {node.id: limit - node.pulls for node in active}):
+            del self._later[entry]
         waited = len(self._later)
         busy = set(site.uploads.pulls) | set(self._failed) | self._stuck | set(self._later)
         with site.look() as tree:
@@ -223,13 +236,6 @@ class Repair:
         if entries:
             site.decisions.run(lambda tx: self._plan_all(tx, entries))
         return waited < len(self._later) < AHEAD  # others have room; else what is under way wakes us when it ends
-
-    def _whose_turn_it_is(self, free: dict[int, int]) -> None:
-        """Let go of as many files as there are free places on the storages that they wait for."""
-        for entry, target in list(self._later.items()):
-            if free.get(target, 1) > 0:
-                del self._later[entry]
-                free[target] = free.get(target, 1) - 1
 
     def _plan_all(self, tx: Transaction, entries: list[int]) -> None:
         planned: Counter[int] = Counter()

@@ -77,10 +77,10 @@ class Node:
     @property
     def waiting(self) -> int:
         """Orders that it has not carried out yet, as far as is known."""
-        outbox = self.outbox
-        return (
-            0 if outbox is None else outbox.last - outbox.done + (self.rechecking or self.behind or self.recheck_at > 0)
-        )
+        if self.outbox is None:
+            return 0
+        to_check = self.rechecking or self.behind or self.recheck_at > 0
+        return self.outbox.last - self.outbox.done + to_check
 
     @property
     def last_order(self) -> int:

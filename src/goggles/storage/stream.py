@@ -86,10 +86,11 @@ class OrderStream:
 
         A number of a session that is over comes no more, and is not waited for."""
         with self._changed:
-            if number == NONE or any(number in numbers for numbers in self._ended):
-                return
             session = self._session
             if is_of(number, session):
-                self._changed.wait_for(lambda: number <= self._done or session != self._session, WAIT)
-            if number not in self._carried_out() and not any(number in numbers for numbers in self._ended):
+                self._changed.wait_for(lambda: self._is_done(number) or session != self._session, WAIT)
+            if not self._is_done(number):
                 raise Stale("the storage has not caught up with the nameserver", "ask the nameserver again")
+
+    def _is_done(self, number: int) -> bool:
+        return number == NONE or any(number in numbers for numbers in (self._carried_out(), *self._ended))

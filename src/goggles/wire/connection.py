@@ -31,9 +31,7 @@ _ANSWERED = (
     consts.HANDLE_CTXEXIT,
 )
 
-HANDLE_METHOD = (
-    64  # ours: (name, arguments, named arguments) of a method of the root service, plain values in one piece
-)
+HANDLE_METHOD = 64  # ours: a method of the root service, with name, arguments and named arguments in one piece
 _REQUEST = bytes([consts.MSG_REQUEST])
 _MESSAGES = (_REQUEST, bytes([consts.MSG_REPLY]), bytes([consts.MSG_EXCEPTION]))
 
