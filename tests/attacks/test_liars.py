@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -68,19 +69,26 @@ def test_an_inventory_that_lies_is_refused(site: Cluster, fs: Session, key: str)
     with calls(site, "alice", Role.STORAGE) as line:
         for odd in ODD:
             for method in ("inventory", "condemned"):
-                code = said(line, method, "no session", (tuple({**HELD, key: odd}.items()),))
+                code = said(line, method, "no session", told({**HELD, key: odd}))
                 assert code in ("bad_request", "limit", "stale"), (method, odd, code)
-        assert said(line, "inventory", "x", (tuple(HELD.items()),) * 1001) == "limit"
+        assert said(line, "inventory", "x", told(*[HELD] * 1001)) == "limit"
+        for odd in (b"", b"{}", b"5", b"[5]", b"[[]]", b"[" * 100_000, b"\xff", (), "[]"):
+            assert said(line, "inventory", "x", odd) == "bad_request", odd
+
+
+def told(*things: dict[str, Any]) -> bytes:
+    """As a storage tells them, but for what JSON can not say."""
+    return json.dumps([list(thing.values()) for thing in things], default=repr).encode()
 
 
 SESSIONLESS: list[tuple[str, tuple[Any, ...]]] = [
-    ("inventory", ((),)),
+    ("inventory", (b"[]",)),
     ("walk_tree", (0,)),
     ("verdict", (0,)),
-    ("condemned", ((),)),
+    ("condemned", (b"[]",)),
     ("activate", ()),
     ("heartbeat", (1, ())),
-    ("scrubbed", ((), ())),
+    ("scrubbed", (b"[]", ())),
     ("write_notification", ("0" * 32, 1, "0" * 64)),
 ]
 
@@ -99,7 +107,7 @@ def test_numbers_that_are_none_are_refused_everywhere(site: Cluster, fs: Session
     with calls(site) as line, calls(site, "bob", Role.STORAGE) as storage:
         for method, args in [("validate_file", ("/kept", odd)), ("verify_many", (("/kept",), odd))]:
             assert said(line, method, *args) == "bad_request"
-        assert said(storage, "scrubbed", "x", (), (("began", odd),)) == "bad_request"
+        assert said(storage, "scrubbed", "x", b"[]", (("began", odd),)) == "bad_request"
 
 
 def test_free_room_that_can_not_be_is_not_believed(site: Cluster, fs: Session) -> None:

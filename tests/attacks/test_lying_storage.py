@@ -19,6 +19,7 @@ from tests.attacks.liar import NAME, Liar, send
 
 from goggles.client.api import Progress
 from goggles.client.session import Session
+from goggles.contracts import inventory
 from goggles.contracts.data import LARGE, Stored
 from goggles.contracts.orders import Held, PullOrder
 from goggles.contracts.records import FileInfo
@@ -425,14 +426,14 @@ def held(fs: Session, name: str, **more: Any) -> Held:
 
 
 def tell_all(said: Said, *things: Held) -> Any:
-    return said("inventory", tuple(thing.to_wire() for thing in things))
+    return said("inventory", inventory.pack(things))
 
 
 def finish(said: Said, *put_off: Held) -> str:
     """The rest of the self-check; the verdict."""
     verdict, _ = said("verdict", 0)
     if verdict == "go":
-        said("condemned", tuple(thing.to_wire() for thing in put_off))
+        said("condemned", inventory.pack(put_off))
         said("activate")
     return str(verdict)
 
@@ -462,7 +463,7 @@ def test_names_that_lead_elsewhere_are_refused_and_the_rest_of_the_session_is_as
         for method in ("inventory", "condemned"):
             for more in ({}, {"version": "", "hash": ""}, {"kind": "directory"}):
                 with pytest.raises((BadPath, LimitExceeded)):
-                    said(method, (held(fs, "a", path=path, **more).to_wire(),))
+                    said(method, inventory.pack([held(fs, "a", path=path, **more)]))
     truth = [held(fs, name) for name in "abc"]
     assert tuple(tell_all(said, *truth)) == ()
     assert finish(said) == "go"

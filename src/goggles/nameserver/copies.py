@@ -79,6 +79,11 @@ class Copies(Marks):
         above = None if row is None or row.parent_id is None else self._directory_path(row.parent_id)
         return None if above is None or row is None else join(above, row.name)
 
+    def place_of(self, entry: Entry) -> DfsPath | None:
+        """The path of an entry as it was read in this transaction; None where it is in the trash."""
+        above = None if entry.parent_id is None else self._directory_path(entry.parent_id)
+        return self.path_of(entry.id) if above is None else join(above, entry.name)
+
     def _directory_path(self, directory: int) -> DfsPath | None:
         """The same for a directory, and remembered for it and all above it.  A path may have 2,048 of them."""
         climbed: list[tuple[int, str]] = []
@@ -116,7 +121,7 @@ class Copies(Marks):
             rows = self.tx.execute(sql.FILES, {"ids": list(ids[start : start + CHUNK])})
             found += [entry_of(row) for row in rows]
         holders = self.instances_of([entry.id for entry in found])
-        return [(entry, holders.get(entry.id, [])) for entry in found if self.path_of(entry.id) is not None]
+        return [(entry, holders.get(entry.id, [])) for entry in found if self.place_of(entry) is not None]
 
     # --- copies ----------------------------------------------------------------------------
 

@@ -6,11 +6,13 @@ Law: a batch is bounded, and one item that is refused does not spoil the others.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from goggles import checksums
+from goggles.contracts import inventory
 from goggles.contracts.data import MAX_BATCH
 from goggles.contracts.orders import ARRIVING, DIRECTORY, FILE, STAGED, Held, StorageHello
 from goggles.contracts.records import Record, Value
@@ -33,6 +35,7 @@ from goggles.wire.service import USERS, Caller, Service, check_value, types_of
 
 HELD = frozenset({FILE, STAGED, DIRECTORY, ARRIVING})
 MAX_SIZE = 1 << 60
+_TOKEN = re.compile(r"[0-9a-f]{32}\Z")
 R = TypeVar("R", bound=Record)
 
 
@@ -68,7 +71,7 @@ class Doors(Service):
 
 def is_token(text: str) -> bool:
     """Whether `text` has the form of the ids that are given out: 32 hexadecimal digits."""
-    return len(text) == 32 and all(c in "0123456789abcdef" for c in text)
+    return _TOKEN.match(text) is not None
 
 
 def request_id(text: str) -> str:
@@ -137,12 +140,16 @@ def _check_facilities(hello: StorageHello) -> None:
         raise BadRequest(f"storage {hello.name[:80]!r} tells how others reach it in a way that can not be read")
 
 
-def held_batch(batch: tuple[Value, ...]) -> list[Held]:
+def held_batch(batch: bytes) -> list[Held]:
     """What a storage says it holds; the storage's own word for each, of a form that can be true."""
-    bounded(batch)
-    found = [record(Held, item) for item in batch]
+    found = inventory.unpack(batch, MAX_BATCH)
     for held in found:
-        if held.kind not in HELD or not 0 <= held.size <= MAX_SIZE or held.generation < 0:
+        if (
+            held.kind not in HELD
+            or not 0 <= held.size <= MAX_SIZE
+            or not 0 <= held.generation <= MAX_SIZE
+            or abs(held.modified) >> 63
+        ):
             raise BadRequest(f"a thing held can not be {held.kind[:40]!r} of {held.size} bytes")
         if (held.hash and not checksums.is_digest(held.hash)) or (held.version and not is_token(held.version)):
             raise BadRequest("a digest has 64 hexadecimal digits, a version 32")

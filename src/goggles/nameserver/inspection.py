@@ -59,7 +59,7 @@ class Inspector:
 
     def _look_up(self, batch: Sequence[Held]) -> None:
         entries = self._tx.tree.by_versions([held.version for held in batch if held.version])
-        self._current = {version: (entry, self._tx.tree.path_of(entry.id)) for version, entry in entries.items()}
+        self._current = {version: (entry, self._tx.tree.place_of(entry)) for version, entry in entries.items()}
 
     def _is_expected(self, held: Held) -> bool:
         return self._site.expected(held.path, self._node.id)
@@ -70,8 +70,8 @@ class Inspector:
         if held.kind == STAGED:
             in_flight = self._site.uploads.get(held.path) is not None or self._is_expected(held)
             return judge_staged(held, self._known(held, in_flight=in_flight))
-        path = parse(held.path)
-        there = self._at(path)
+        entry, path = self._current.get(held.version, (None, None))
+        there = entry if entry is not None and path == held.path else self._at(parse(held.path))
         if held.kind == DIRECTORY:
             return Verdict.KEEP if there is not None and there.is_dir else Verdict.UNKNOWN
         same = there is not None and not there.is_dir and (there.size, there.sha256) == (held.size, held.hash)

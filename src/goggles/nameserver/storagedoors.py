@@ -30,7 +30,7 @@ class StorageDoors(Doors):
         return welcome.to_wire()
 
     @exposed(Role.STORAGE)
-    def inventory(self, session: str, batch: tuple[Value, ...]) -> tuple[int, ...]:
+    def inventory(self, session: str, batch: bytes) -> tuple[int, ...]:
         return self._owners.attachment.inventory(session, held_batch(batch))
 
     @exposed(Role.STORAGE)
@@ -42,7 +42,7 @@ class StorageDoors(Doors):
         return self._owners.attachment.verdict(session, left_out)
 
     @exposed(Role.STORAGE)
-    def condemned(self, session: str, batch: tuple[Value, ...]) -> None:
+    def condemned(self, session: str, batch: bytes) -> None:
         self._owners.attachment.condemned(session, held_batch(batch))
 
     @exposed(Role.STORAGE)
@@ -78,7 +78,7 @@ class StorageDoors(Doors):
         self._owners.verifying.done(session, job, verdict)
 
     @exposed(Role.STORAGE)
-    def scrubbed(self, session: str, batch: tuple[Value, ...], state: tuple[Value, ...]) -> tuple[int, ...]:
+    def scrubbed(self, session: str, batch: bytes, state: tuple[Value, ...]) -> tuple[int, ...]:
         """What a storage read of its own accord; the places of those that are not what the tree has."""
         return self._owners.scrubbing.told(session, held_batch(batch), record(ScrubState, state))
 

@@ -10,11 +10,13 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from goggles import failpoints, version
 from goggles.clock import Clock
+from goggles.contracts import inventory
 from goggles.contracts.orders import Held, StorageHello, Welcome
 from goggles.errors import ConnectionLost, GogglesError, Stale
 from goggles.roles import Role
@@ -23,7 +25,6 @@ from goggles.storage.vault import Vault
 from goggles.wire.dial import Address, Dialer, Peer
 
 log = logging.getLogger(__name__)
-BATCH = 500
 PATIENCE = 120.0  # seconds for a step of the self-check
 SILENCE, LEAST_SILENCE = 5.0, 10.0  # heartbeats, and at least so many seconds, without an answer
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
@@ -241,7 +242,7 @@ class Attachment:
             return
         for batch in _pages(put_off[:MAX_PUT_OFF]):
             failpoints.hit("storage.selfcheck.before_condemned")
-            peer.call("condemned", session, tuple(held.to_wire() for held in batch), timeout=PATIENCE)
+            peer.call("condemned", session, inventory.pack(batch), timeout=PATIENCE)
         if not welcome.unchanged:
             self._walk_tree(peer, session)
         failpoints.hit("storage.selfcheck.before_activate")
@@ -262,17 +263,26 @@ class Attachment:
         """What the nameserver puts off until its verdict, and how many things there are; `staged`: of those alone."""
         put_off: list[Held] = []
         found = 0
-        for batch in self._vault.walk_staged(BATCH) if staged else self._vault.walk(BATCH):
+        for batch in _ahead(self._vault.walk_staged(inventory.PAGE) if staged else self._vault.walk(inventory.PAGE)):
             if self._again.is_set():
                 raise Stale("the attachment ended")
             failpoints.hit("storage.selfcheck.before_inventory")
-            places = peer.call("inventory", session, tuple(held.to_wire() for held in batch), timeout=PATIENCE)
+            places = peer.call("inventory", session, inventory.pack(batch), timeout=PATIENCE)
             found += len(batch)
             if len(put_off) <= MAX_PUT_OFF:
                 put_off += [batch[place] for place in places]
         return put_off, found
 
 
+def _ahead(batches: Iterator[list[Held]]) -> Iterator[list[Held]]:
+    """The same; while one is told, the next is looked for."""
+    with ThreadPoolExecutor(1, "inventory") as walker:
+        coming = walker.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = walker.submit(next, batches, None)
+            yield batch
+
+
 def _pages(items: list[Held]) -> Iterator[list[Held]]:
-    for start in range(0, len(items), BATCH):
-        yield items[start : start + BATCH]
+    for start in range(0, len(items), inventory.PAGE):
+        yield items[start : start + inventory.PAGE]

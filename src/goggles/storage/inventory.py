@@ -130,17 +130,15 @@ class Walk:
     def _look(self, kind: str, path: str, name: str, fd: int) -> Held | _Unread | None:
         """What `name` of directory `fd` is, or the open file where it must be read for that; None if it has gone."""
         try:
-            with explained(show(path)):
-                file = open_regular(name, fd)
-        except NotFound:
+            file = open_regular(name, fd)
+        except (FileNotFoundError, NotFound):
             return None
-        except GogglesError as error:
+        except (OSError, GogglesError) as error:
             return self._unreadable(Held(kind, path, _size(name, fd), "", "", 0), error)
-        size = os.fstat(file).st_size
-        self.count.used += size
-        note = notes.read(file)
-        if note is None:
-            return _Unread(Held(kind, path, size, "", "", 0), file)
+        note, status = notes.as_written(file), os.fstat(file)
+        self.count.used += status.st_size
+        if note is None or not note.fits(status):
+            return _Unread(Held(kind, path, status.st_size, "", "", 0), file)
         os.close(file)
         return _known(kind, path, note)
 

@@ -9,11 +9,12 @@ behind our back is hashed anew.  Where the file system has no extended attribute
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+
+import orjson
 
 from goggles import checksums
 
@@ -58,12 +59,13 @@ def as_written(fd: int) -> Note | None:
 def parse(data: bytes) -> Note:
     """The note in `data`; ValueError where that is none of ours."""
     try:
-        note = Note(**json.loads(data))
-    except (TypeError, RecursionError) as error:
+        note = Note(**orjson.loads(data))
+    except TypeError as error:
         raise ValueError(str(error)) from error
-    texts = type(note.version) is str and checksums.is_digest(note.sha256)
-    numbers = all(type(one) is int and abs(one) < 1 << 63 for one in (note.size, note.mtime_ns, note.generation))
-    if not texts or not numbers or not VERSION.match(note.version):
+    numbers = (note.size, note.mtime_ns, note.generation)
+    if list(map(type, numbers)) != [int, int, int] or any(abs(one) >> 63 for one in numbers):
+        raise ValueError("these are no numbers of a note")
+    if type(note.version) is not str or not VERSION.match(note.version) or not checksums.is_digest(note.sha256):
         raise ValueError("these are no values of a note")
     return note
 
@@ -73,7 +75,7 @@ def write(fd: int, sha256: str, version: str, generation: int) -> None:
     status = os.fstat(fd)
     note = Note(sha256, status.st_size, status.st_mtime_ns, version, generation)
     try:
-        os.setxattr(fd, NAME, json.dumps(asdict(note), separators=(",", ":")).encode())
+        os.setxattr(fd, NAME, orjson.dumps(note))
     except OSError as error:
         if error.errno != errno.ENOTSUP:
             raise

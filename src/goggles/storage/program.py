@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from goggles.clock import Clock, SystemClock
+from goggles.contracts import inventory
 from goggles.contracts.orders import Held, Order, ScrubState
 from goggles.errors import CertificateError, Unavailable
 from goggles.pki.context import Contexts, PkiFiles
@@ -127,7 +128,7 @@ class Storage:
     def _scrubbed(self, batch: Sequence[Held], state: ScrubState) -> Sequence[int]:
         if not self.attachment.counts:
             raise Unavailable("the nameserver does not count on this storage now")
-        told: Sequence[int] = self.attachment.say("scrubbed", tuple(held.to_wire() for held in batch), state.to_wire())
+        told: Sequence[int] = self.attachment.say("scrubbed", inventory.pack(batch), state.to_wire())
         return told
 
     def _aside(self, order: Order) -> None:
