@@ -6,6 +6,7 @@ answers only once.  So a lost connection is made again, with growing pauses, unt
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import threading
@@ -59,6 +60,44 @@ class Calls:
         answers: list[Any] = self._insist(lambda peer: list(peer.call_each(method, arguments)))
         for args, answer in zip(arguments, answers, strict=True):
             yield self._again(method, args) if isinstance(answer, Overloaded) else answer
+
+    def following(
+        self, method: str, args: tuple[Any, ...], read: Callable[[Any], tuple[T, tuple[Any, ...] | None]]
+    ) -> Iterator[T]:
+        """What `read` makes of answers; it also says what to ask next, None at the end.
+
+        That is sent before anything is given out: the other side works while it is looked at here."""
+        made, after = read(self(method, *args))
+        while after is not None:
+            with self._sent(method, after) as heard:
+                yield made
+                made, after = read(heard())
+        yield made
+
+    @contextlib.contextmanager
+    def _sent(self, method: str, args: tuple[Any, ...]) -> Iterator[Callable[[], Any]]:
+        """What takes the answer of a call that was sent now; where that fails, it calls again, with patience."""
+        peer = waiting = None
+        with contextlib.suppress(GogglesError):
+            peer = self._take()
+            waiting = peer.begin(method, args)
+
+        def heard() -> Any:
+            nonlocal peer
+            try:
+                answer = self(method, *args) if peer is None or waiting is None else peer.finish(waiting, method)
+            except GogglesError:
+                return self(method, *args)
+            if peer is not None:
+                self._give_back(peer)
+                peer = None
+            return answer
+
+        try:
+            yield heard
+        finally:
+            if peer is not None:  # its answer was not taken: it must not meet the next call
+                peer.close()
 
     def _again(self, method: str, args: tuple[Any, ...]) -> Any:
         try:

@@ -57,37 +57,37 @@ class PutTree(TreeTransfer):
                 names.clear()
                 continue
             for name in sorted(names):
-                below = self._place(here, name, Path(folder) / name)
+                below = self._place(here, name, os.path.join(folder, name))
                 if below is not None and not os.path.islink(os.path.join(folder, name)):
                     places[os.path.join(folder, name)] = below
                     directories.append(below)
-            jobs += [job for name in sorted(files) if (job := self._job(here, name, Path(folder) / name))]
+            jobs += [job for name in sorted(files) if (job := self._job(here, name, os.path.join(folder, name)))]
         return directories, jobs
 
     def _unreadable(self, error: OSError) -> None:
         name = str(error.filename)
         self.tally.fail(plain(name), LocalFileError(f"{show(name)} can not be read: {error.strerror}"))
 
-    def _place(self, here: DfsPath, name: str, local: Path) -> DfsPath | None:
+    def _place(self, here: DfsPath, name: str, local: str) -> DfsPath | None:
         try:
             return join(here, name)
         except GogglesError as error:
-            self.tally.fail(plain(str(local)), error)
+            self.tally.fail(plain(local), error)
             return None
 
-    def _job(self, here: DfsPath, name: str, local: Path) -> Job | None:
+    def _job(self, here: DfsPath, name: str, local: str) -> Job | None:
         place = self._place(here, name, local)
         if place is None:
             return None
         try:
-            status = local.stat()
+            status = os.stat(local)
         except OSError as error:
-            self.tally.fail(place, LocalFileError(f"{show(str(local))} can not be read: {error.strerror}"))
+            self.tally.fail(place, LocalFileError(f"{show(local)} can not be read: {error.strerror}"))
             return None
         if not stat.S_ISREG(status.st_mode):
-            self.tally.fail(place, LocalFileError(f"{show(str(local))} is not a regular file: left out"))
+            self.tally.fail(place, LocalFileError(f"{show(local)} is not a regular file: left out"))
             return None
-        return Job(local, place, status.st_size)
+        return Job(Path(local), place, status.st_size)
 
     def _large(self, job: Job) -> None:
         self.session.put(job.local, job.path, resume=self._resume, progress=self.advance(job), cancel=self.cancel)

@@ -32,7 +32,7 @@ from goggles.client.retrying import Meter
 from goggles.client.sending import Source
 from goggles.client.targets import Target, may_write
 from goggles.contracts.data import Committed, ReadTicket
-from goggles.contracts.packed import entries_of, unpack
+from goggles.contracts.packed import Packed, entries_of, unpack
 from goggles.contracts.records import DirInfo, Entry, FileInfo, SiteInfo, StorageInfo
 from goggles.errors import (
     AlreadyExists,
@@ -115,18 +115,19 @@ class Session(Administering):
     def scan(self, path: str, after: str = "", limit: int = PAGE) -> list[Entry]:
         """A page of `ls`: up to `limit` entries whose names come after `after`."""
         where = parse(path)
-        entries = entries_of(unpack(self._calls("scan", where, after, limit, True)))
-        need_entries_of(where, after, entries)
-        return entries
+        return _entries(where, after, Packed(self._calls("scan", where, after, limit, True)))
 
     def _pages(self, path: str) -> Iterator[list[Entry]]:
-        after = ""
-        while True:
-            page = self.scan(path, after, PAGE)
-            yield page
-            if len(page) < PAGE:
-                return
-            after = page[-1].path.rpartition("/")[2]
+        """All pages; while one is read here, the nameserver looks for the next."""
+        where, after = parse(path), ""
+
+        def read(data: bytes) -> tuple[Packed, tuple[object, ...] | None]:
+            page = Packed(data)
+            return page, (where, _name(page.last), PAGE, True) if page.count >= PAGE else None
+
+        for page in self._calls.following("scan", (where, after, PAGE, True), read):
+            yield _entries(where, after, page)
+            after = _name(page.last) if page.count else after
 
     def stat(self, path: str) -> Entry:
         return entries_of(self.stat_many([path]))[0]
@@ -345,3 +346,14 @@ class Session(Administering):
 
     def child(self, directory: DfsPath, name: str) -> DfsPath:
         return join(directory, name)
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _entries(directory: DfsPath, after: str, page: Packed) -> list[Entry]:
+    """What is on a page that was asked for with `after`."""
+    entries = entries_of(page.records())
+    need_entries_of(directory, after, entries)
+    return entries

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import orjson
 
 from goggles.errors import PermissionDenied, Stale
 
@@ -20,7 +21,6 @@ READ = "read"
 QUARANTINED = "quarantined"  # to read what a storage has put away; `path` is the entry
 PUSH = "push"  # from a storage of another site; `subject` is the arrival
 LIFETIME = 12 * 3600.0
-_encode = json.JSONEncoder(separators=(",", ":")).encode
 _MAC = hashlib.sha256().digest_size
 _HINT = "grants come from the nameserver; ask it again"
 
@@ -41,7 +41,7 @@ class Grant:
     def seal(self, key: bytes) -> bytes:
         """The grant as bytes that `check` accepts."""
         values = (self.kind, self.subject, self.path, self.size, self.storage, self.holder, self.expires)
-        body = _encode(values).encode()
+        body = orjson.dumps(values)
         return body + hmac.digest(key, body, "sha256")
 
 
@@ -51,7 +51,7 @@ def check(sealed: bytes, keys: Sequence[bytes], *, kind: str, storage: str, hold
     body, mac = sealed[:-_MAC], sealed[-_MAC:]
     if not any(hmac.compare_digest(hmac.digest(key, body, "sha256"), mac) for key in keys):
         raise Stale("this grant was not made by the nameserver that this storage serves now", _HINT)
-    grant = Grant(*json.loads(body))
+    grant = Grant(*orjson.loads(body))
     if (grant.kind, grant.storage, grant.holder) != (kind, storage, holder):
         raise PermissionDenied(f"this grant is not for {holder} to {kind} on storage {storage}", _HINT)
     if grant.expires < now:

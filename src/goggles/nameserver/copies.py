@@ -123,6 +123,41 @@ class Copies(Marks):
         holders = self.instances_of([entry.id for entry in found])
         return [(entry, holders.get(entry.id, [])) for entry in found if self.place_of(entry) is not None]
 
+    # --- number of copies ------------------------------------------------------------------
+
+    def set_copies_below(self, directory: int, copies: int, after: int, limit: int) -> list[int]:
+        """Set it for the next `limit` files below a directory, in order of their paths; their ids, none at the end.
+
+        `after` is the last id of the page before, 0 for the first.  Where that file has left the directory, the walk
+        begins again and passes over the files that have this number already."""
+        places = self._places(directory, after) if after else [(directory, "")]
+        again = not places
+        walk = [self.children(*place) for place in places or [(directory, "")]]
+        ids: list[int] = []
+        while walk and len(ids) < limit:
+            found = next(walk[-1], None)
+            if found is None:
+                walk.pop()
+            elif found.is_dir:
+                walk.append(self.children(found.id))
+            elif not again or found.copies != copies:
+                ids.append(found.id)
+        if ids:
+            self.tx.execute(sql.SET_COPIES, [{"entry": number, "new_copies": copies} for number in ids])
+        return ids
+
+    def _places(self, directory: int, last: int) -> list[tuple[int, str]]:
+        """Where a walk stands that saw `last` last: (directory, name seen last), outermost first; [] where it left."""
+        places: list[tuple[int, str]] = []
+        number = last
+        while number != directory:
+            row = self.tx.execute(sql.UP, {"id": number}).first()
+            if row is None or row.parent_id is None:
+                return []
+            places.insert(0, (row.parent_id, row.name))
+            number = row.parent_id
+        return places
+
     # --- copies ----------------------------------------------------------------------------
 
     def instances_of(self, ids: Sequence[int]) -> dict[int, list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -35,6 +36,11 @@ class Written:
     entry: Entry
     replaced: Entry | None
     replaced_holders: tuple[int, ...]
+
+
+def entries_of(rows: Iterable[Any]) -> list[Entry]:
+    """`entry_of` for each."""
+    return [made if made.version else made._replace(version="") for made in map(Entry._make, rows)]
 
 
 def entry_of(row: Any) -> Entry:

@@ -8,12 +8,13 @@ the first answer, so a caller that lost an answer may ask again.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import Any
 
 from goggles.contracts import orders
 from goggles.contracts.data import MAX_COPIES
-from goggles.contracts.packed import ERROR, Row
+from goggles.contracts.packed import ERROR, Columns, Row
 from goggles.contracts.records import DIRECTORY, FILE, DirInfo, FileInfo, SiteInfo, StorageInfo, Value
 from goggles.contracts.records import Entry as EntryInfo
 from goggles.errors import BadRequest, GogglesError, IsADirectory, NotADirectory
@@ -29,7 +30,6 @@ from goggles.paths import DfsPath, parse, split
 MAX_LISTING = 10_000
 SETREP_PAGE = 500
 DAY = 86_400.0
-ALONE = Elsewhere([], [])
 RECORDS: dict[str, type[FileInfo] | type[DirInfo]] = {FILE: FileInfo, DIRECTORY: DirInfo}
 
 
@@ -63,22 +63,24 @@ class Namespace:
             names = tuple(e.name for e in tree.listing(wanted, "", MAX_LISTING))
             count = tree.count_children([entry.id]).get(entry.id, 0)
             return DIRECTORY, _dir_values(entry, wanted, names, count)
-        return FILE, self._file_values(tree, [(entry, wanted)])[0]
+        return FILE, tuple(column[0] for column in self._file_columns(tree, [entry], [wanted]))
 
     def listing(self, path: str, after: str = "", limit: int = MAX_LISTING) -> list[EntryInfo]:
         """A page of the entries of a directory, in byte order of their names; a file lists itself."""
-        return [_record(kind, values) for kind, values in self.rows(path, after, limit)]
+        order, columns = self.columns(path, after, limit)
+        records: Any = {kind: map(RECORDS[kind], *columns[kind]) for kind in columns}
+        return [next(records[kind]) for kind in order]
 
-    def rows(self, path: str, after: str, limit: int) -> list[tuple[str, Row]]:
-        """`listing`, for each entry FILE or DIRECTORY and the values of its record."""
+    def columns(self, path: str, after: str, limit: int) -> tuple[list[str], dict[str, Columns]]:
+        """`listing` as (FILE or DIRECTORY for each entry, the values of the records of each kind)."""
         if not 0 < limit <= MAX_LISTING:
             raise BadRequest(f"a page may have 1 to {MAX_LISTING} entries, not {limit}")
         wanted = parse(path)
         with self._site.look() as tree:
             entry = tree.need(wanted)
             if not entry.is_dir:
-                return [(FILE, values) for values in self._file_values(tree, [(entry, wanted)])]
-            return self._rows(tree, wanted, tree.listing(wanted, after, limit))
+                return [FILE], {FILE: self._file_columns(tree, [entry], [wanted])}
+            return self._columns(tree, wanted, tree.listing(wanted, after, limit))
 
     def find(self, path: str) -> Entry | None:
         with self._site.look() as tree:
@@ -272,34 +274,59 @@ class Namespace:
 
     # --- records ---------------------------------------------------------------------------
 
-    def _rows(self, tree: Tree, parent: DfsPath, entries: list[Entry]) -> list[tuple[str, Row]]:
-        prefix = parent.rstrip("/") + "/"
-        files = [(entry, DfsPath(prefix + entry.name)) for entry in entries if not entry.is_dir]
-        values = iter(self._file_values(tree, files))
-        counts = tree.count_children([entry.id for entry in entries if entry.is_dir])
-        return [
-            (DIRECTORY, _dir_values(entry, prefix + entry.name, (), counts.get(entry.id, 0)))
-            if entry.is_dir
-            else (FILE, next(values))
-            for entry in entries
-        ]
+    def _columns(self, tree: Tree, parent: DfsPath, entries: list[Entry]) -> tuple[list[str], dict[str, Columns]]:
+        prefix, found = parent.rstrip("/") + "/", dict[str, Columns]()
+        files = [entry for entry in entries if entry.kind == "f"]
+        if files:
+            found[FILE] = self._file_columns(tree, files, [prefix + entry.name for entry in files])
+        if len(files) == len(entries):
+            return [FILE] * len(files), found
+        directories = [entry for entry in entries if entry.is_dir]
+        counts = tree.count_children([entry.id for entry in directories])
+        rows = [_dir_values(entry, prefix + entry.name, (), counts.get(entry.id, 0)) for entry in directories]
+        found[DIRECTORY] = list(zip(*rows, strict=True))
+        return [DIRECTORY if entry.is_dir else FILE for entry in entries], found
 
     def file_infos(self, tree: Tree, files: list[tuple[Entry, DfsPath]]) -> list[FileInfo]:
-        return [FileInfo(*values) for values in self._file_values(tree, files)]
+        if not files:
+            return []
+        found, paths = zip(*files, strict=True)
+        return list(map(FileInfo, *self._file_columns(tree, found, paths)))
 
-    def _file_values(self, tree: Tree, files: list[tuple[Entry, DfsPath]]) -> list[Row]:
-        """The values of a FileInfo for each."""
-        ids = [entry.id for entry, _ in files]
-        holders = tree.instances_of(ids)
+    def _file_columns(self, tree: Tree, files: Sequence[Entry], paths: Sequence[str]) -> Columns:
+        """The values of a FileInfo for each, by key."""
+        each = Entry(*zip(*files, strict=True))  # type: ignore[arg-type]  # each field has those of all files
+        ids: Any = each.id
+        live, storages = self._held(ids, tree.instances_of(ids))
         others = tree.holders_elsewhere(ids) if self._site.linked else {}
-        known: dict[tuple[int, ...], tuple[int, tuple[str, ...]]] = {}
-        rows: list[Row] = []
-        for entry, path in files:
-            here = tuple(holders.get(entry.id, ()))
-            if here not in known:
-                known[here] = self._holders(here)
-            rows.append(_file_values(entry, path, *known[here], others.get(entry.id, ALONE)))
-        return rows
+        elsewhere = [_elsewhere(others[number]) if number in others else () for number in ids]
+        gone = [_gone(others[number]) if number in others else () for number in ids]
+        copies: Any = each.copies
+        columns: Any = (
+            paths,
+            [FILE] * len(ids),
+            each.size,
+            each.sha256,
+            each.generation,
+            [wanted or 0 for wanted in copies],
+            live,
+            storages,
+            each.created,
+            each.modified,
+            each.uploader,
+            each.source,
+            [bool(there) and not here for there, here in zip(elsewhere, storages, strict=True)],
+            each.version,
+            elsewhere,
+            gone,
+        )
+        return columns  # type: ignore[no-any-return]
+
+    def _held(self, ids: Sequence[int], holders: dict[int, list[int]]) -> tuple[list[int], list[tuple[str, ...]]]:
+        """(copies that count, names of the storages, those first) of each."""
+        here = [tuple(holders.get(number, ())) for number in ids]
+        known = {several: self._holders(several) for several in set(here)}
+        return [known[several][0] for several in here], [known[several][1] for several in here]
 
     def _holders(self, ids: tuple[int, ...]) -> tuple[int, tuple[str, ...]]:
         """(copies that count, names of the storages, those first)."""
@@ -316,25 +343,12 @@ def _dir_values(entry: Entry, path: str, names: tuple[str, ...], count: int) -> 
     return path, DIRECTORY, names, count, entry.copies, entry.created, entry.modified
 
 
-def _file_values(entry: Entry, path: str, live: int, storages: tuple[str, ...], others: Elsewhere) -> Row:
-    return (
-        path,
-        FILE,
-        entry.size,
-        entry.sha256,
-        entry.generation,
-        entry.copies or 0,
-        live,
-        storages,
-        entry.created,
-        entry.modified,
-        entry.uploader,
-        entry.source,
-        not storages and bool(others.remote),
-        entry.version,
-        tuple(sorted((librarian, store) for librarian, store, *_ in others.remote)) if others.remote else (),
-        tuple(sorted(storage for storage, *_ in others.gone)) if others.gone else (),
-    )
+def _elsewhere(others: Elsewhere) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((librarian, store) for librarian, store, *_ in others.remote))
+
+
+def _gone(others: Elsewhere) -> tuple[str, ...]:
+    return tuple(sorted(storage for storage, *_ in others.gone))
 
 
 def _set_page(tx: Transaction, directory: int, copies: int, after: int) -> list[int]:

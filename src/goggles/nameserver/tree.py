@@ -27,7 +27,7 @@ from goggles.meta.tables import ROOT_ID, TRASH_ID
 from goggles.nameserver import statements as sql
 from goggles.nameserver.copies import CHUNK, Copies
 from goggles.nameserver.dircache import DirCache
-from goggles.nameserver.entry import Entry, Written, entry_of
+from goggles.nameserver.entry import Entry, Written, entries_of, entry_of
 from goggles.nameserver.lengths import need_short_enough
 from goggles.paths import ROOT, DfsPath, is_inside, join, parts, show, split
 
@@ -52,6 +52,7 @@ class Tree(Copies):
         self._generation = cache.generation  # noted before the first statement begins the snapshot
         self._trusting = True  # until the cache turns out to be newer than the snapshot
         self._found: dict[DfsPath, int] = {}
+        self._wanted: dict[int, int] = {}  # copies that new files of a directory get
         self._restructured = False
         self._default_copies = default_copies
 
@@ -75,6 +76,7 @@ class Tree(Copies):
             self._cache.shut()
         self._restructured = True
         self._found.clear()
+        self._wanted.clear()
         self._paths = dict(FIXED)
 
     # --- looking ---------------------------------------------------------------------------
@@ -107,6 +109,13 @@ class Tree(Copies):
         if not found.is_dir:
             raise NotADirectory(f"{path} is a file, not a directory")
         return found
+
+    def need_dir_id(self, path: DfsPath) -> int:
+        """The id of the directory; looked up once in a transaction."""
+        number = self._found.get(path)
+        if number is None:
+            number = self._found[path] = self.need_dir(path).id
+        return number
 
     def need_file(self, path: DfsPath) -> Entry:
         found = self.need(path)
@@ -158,7 +167,7 @@ class Tree(Copies):
         """A page of the entries of a directory, in byte order of their names."""
         directory = self.need_dir(path)
         rows = self.tx.execute(sql.PAGE, {"parent": directory.id, "after": after, "most": limit})
-        return [entry_of(row) for row in plain(rows)]
+        return entries_of(plain(rows))
 
     def count_children(self, directories: Sequence[int]) -> dict[int, int]:
         """Number of entries by directory id; 0 is left out."""
@@ -345,51 +354,23 @@ class Tree(Copies):
 
     def copies_for(self, directory: int) -> int:
         """Copies that new files of this directory get: its own setting, or that of the nearest directory above."""
-        number: int | None = directory
-        while number is not None:
-            row = self.tx.execute(sql.UP, {"id": number}).first()
+        if directory not in self._wanted:
+            self._wanted[directory] = self._copies_for(directory)
+        return self._wanted[directory]
+
+    def _copies_for(self, directory: int | None) -> int:
+        while directory is not None:
+            row = self.tx.execute(sql.UP, {"id": directory}).first()
             if row is None:
                 break
             if row.copies is not None:
                 return int(row.copies)
-            number = row.parent_id
+            directory = row.parent_id
         return self._default_copies
 
     def set_copies(self, path: DfsPath, copies: int) -> Entry:
         """Set the number for a file, or for new files of a directory."""
         found = self.need(path)
+        self._wanted.clear()
         self.tx.execute(sql.SET_COPIES, {"entry": found.id, "new_copies": copies})
         return found
-
-    def set_copies_below(self, directory: int, copies: int, after: int, limit: int) -> list[int]:
-        """Set it for the next `limit` files below a directory, in order of their paths; their ids, none at the end.
-
-        `after` is the last id of the page before, 0 for the first.  Where that file has left the directory, the walk
-        begins again and passes over the files that have this number already."""
-        places = self._places(directory, after) if after else [(directory, "")]
-        again = not places
-        walk = [self.children(*place) for place in places or [(directory, "")]]
-        ids: list[int] = []
-        while walk and len(ids) < limit:
-            found = next(walk[-1], None)
-            if found is None:
-                walk.pop()
-            elif found.is_dir:
-                walk.append(self.children(found.id))
-            elif not again or found.copies != copies:
-                ids.append(found.id)
-        if ids:
-            self.tx.execute(sql.SET_COPIES, [{"entry": number, "new_copies": copies} for number in ids])
-        return ids
-
-    def _places(self, directory: int, last: int) -> list[tuple[int, str]]:
-        """Where a walk stands that saw `last` last: (directory, name seen last), outermost first; [] where it left."""
-        places: list[tuple[int, str]] = []
-        number = last
-        while number != directory:
-            row = self.tx.execute(sql.UP, {"id": number}).first()
-            if row is None or row.parent_id is None:
-                return []
-            places.insert(0, (row.parent_id, row.name))
-            number = row.parent_id
-        return places

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from goggles import checksums, version
 from goggles.contracts.data import Committed
-from goggles.contracts.packed import pack_rows, plain_rows
+from goggles.contracts.packed import pack_columns, pack_rows, plain_rows
 from goggles.contracts.records import Pairs, Value
 from goggles.errors import BadRequest, GogglesError, LimitExceeded
 from goggles.nameserver.doors import Doors, Owners, bounded, each, item_answer, pair, request_id, triple
@@ -78,7 +78,7 @@ class UserDoors(Doors):
 
         `packed`: as bytes, which is much faster (`goggles.contracts.packed`)."""
         if packed:
-            return pack_rows(self._names.rows(path, after, limit))
+            return pack_columns(*self._names.columns(path, after, limit))
         return tuple(entry.to_wire() for entry in self._names.listing(path, after, limit))
 
     @exposed(*USERS, level=Level.READONLY)

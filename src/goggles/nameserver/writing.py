@@ -7,11 +7,12 @@ is thrown away.  Publish orders are sent after the commit, and only then.
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+
+import orjson
 
 from goggles import checksums, failpoints
 from goggles.contracts import orders
@@ -110,19 +111,19 @@ class Writing:
             raise IsADirectory("/ is a directory", "give the file a name")
 
         def decide(tx: Transaction) -> WriteTicket:
-            directory = tx.tree.need_dir(parent)
+            directory = tx.tree.need_dir_id(parent)
             existing = tx.tree.find(wanted)
             _may_write(wanted, existing, writer.level)
             if existing is not None:
                 tx.tree.need_unshared(existing.id, wanted, "overwritten")
-            number = copies or (existing.copies if existing else None) or tx.tree.copies_for(directory.id)
-            if mark and (kept := self._kept(Wanted(directory.id, name, size, writer.holder, mark), avoid)):
+            number = copies or (existing.copies if existing else None) or tx.tree.copies_for(directory)
+            if mark and (kept := self._kept(Wanted(directory, name, size, writer.holder, mark), avoid)):
                 chain = [self._site.roster.get(storage) for storage in kept.chain]
                 return WriteTicket(kept.id, size, kept.copies, tuple(self._write_hops(kept, wanted, chain)), True)
             chain = self._again(size, number, chains) or self._choose(size, number, avoid, first)
             if chains is not None:
                 chains[number] = chain
-            upload = self._reserve(tx, directory.id, name, size, number, writer, chain, mark)
+            upload = self._reserve(tx, directory, name, size, number, writer, chain, mark)
             return WriteTicket(upload.id, size, number, tuple(self._write_hops(upload, wanted, chain)))
 
         return decide
@@ -254,13 +255,13 @@ class Writing:
         def decide(tx: Transaction) -> Committed:
             earlier = tx.tree.receipt(token)
             if earlier is not None:
-                return Committed(**json.loads(earlier))
+                return Committed(**orjson.loads(earlier))
             upload = self._site.uploads.need(token)
             if upload.holder != holder:
                 raise PermissionDenied("this upload belongs to somebody else")
             good = self._good(upload, size, sha256)
             committed = self._write_down(tx, upload, size, sha256, good, level)
-            tx.tree.add_receipt(token, json.dumps(dict(committed.to_wire())))
+            tx.tree.add_receipt(token, orjson.dumps(dict(committed.to_wire())).decode())
             return committed
 
         return decide

@@ -147,23 +147,24 @@ class Carrier:
     @contextlib.contextmanager
     def _place(self, path: DfsPath) -> Iterator[tuple[int, str]]:
         """`Root.parent`, made where it is missing."""
-        self._make(split(path)[0])
-        self._new.sync()
-        with self._root.parent(path) as found:
-            yield found
+        above, name = split(path)
+        fd = self._open_made(above)
+        try:
+            self._new.sync()
+            yield fd, name
+        finally:
+            os.close(fd)
 
     def _mkdir(self, text: str) -> None:
-        self._make(parse(text))
+        os.close(self._open_made(parse(text)))
 
-    def _make(self, path: DfsPath) -> None:
-        """The directory and those above it."""
+    def _open_made(self, path: DfsPath) -> int:
+        """A descriptor of the directory, made with those above it where they are missing."""
         try:
-            with self._root.directory(path, create=True):
-                return
+            return self._root.open_directory(path, create=True)
         except NotADirectory:
             self._make_way(path)
-        with self._root.directory(path, create=True):
-            pass
+        return self._root.open_directory(path, create=True)
 
     def _rmdir(self, text: str) -> None:
         path = parse(text)
@@ -229,10 +230,10 @@ class Carrier:
             if self._version_at(path) == version:
                 return
             raise NotFound(f"upload {upload} is not staged here")
-        if self._version_at(path) == version:
-            self._quarantine_staged(staged, IN_THE_WAY)  # a second copy of what stands at its place already
-            return
         with self._place(path) as (fd, name):
+            if self._note_at(name, fd) == version:
+                self._quarantine_staged(staged, IN_THE_WAY)  # a second copy of what stands at its place already
+                return
             self._clear_way(name, fd, path, replaces)
             self._finish_note(staged, version, generation)
             failpoints.hit("storage.publish.before_rename")

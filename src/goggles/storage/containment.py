@@ -84,12 +84,18 @@ class Root:
     @contextlib.contextmanager
     def directory(self, path: DfsPath, create: bool = False) -> Iterator[int]:
         """A descriptor of the directory at `path`; made with those above it where `create` says so."""
-        with explained(f"directory {show(path)}"):
-            fd = self._descend(parts(path), create)
+        fd = self.open_directory(path, create)
         try:
             yield fd
         finally:
             os.close(fd)
+
+    def open_directory(self, path: DfsPath, create: bool = False) -> int:
+        """The same, to be closed by the caller."""
+        try:
+            return self._descend(parts(path), create)
+        except OSError as error:
+            raise explain(error, f"directory {show(path)}") from error
 
     @contextlib.contextmanager
     def parent(self, path: DfsPath, create: bool = False) -> Iterator[tuple[int, str]]:
@@ -99,14 +105,15 @@ class Root:
             yield fd, name
 
     def _descend(self, names: list[str], create: bool) -> int:
-        fd = os.dup(self.fd)
+        fd = self.fd
         for name in names:
             try:
                 below = self._step(fd, name, create)
             finally:
-                os.close(fd)
+                if fd != self.fd:
+                    os.close(fd)
             fd = below
-        return fd
+        return fd if names else os.dup(fd)
 
     def _step(self, fd: int, name: str, create: bool) -> int:
         try:

@@ -96,7 +96,11 @@ class Together:
 
     def _stage(self, parts: Sequence[Part]) -> None:
         self._each(self._write, parts)
-        list(self._flushers.map(_flush, _good(parts)))
+        if self._vault.syncs:
+            list(self._flushers.map(_flush, _good(parts)))
+        else:
+            for part in _good(parts):
+                _flush(part)
         self._each(_name, parts)
         self._sync(_good(parts))
         self._each(_settle, parts)

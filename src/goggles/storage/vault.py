@@ -33,7 +33,16 @@ from goggles.storage.carrying import Carrier, Result
 from goggles.storage.containment import DIRECTORY, Root, explained, kind_of, sync_folder, to_disk
 from goggles.storage.inventory import Count, Walk, digest_of
 from goggles.storage.quarantine import Quarantine
-from goggles.storage.staging import PART, Fsync, SharedFsync, StagedWrite, check_upload, open_part, part_size
+from goggles.storage.staging import (
+    PART,
+    Fsync,
+    SharedFsync,
+    StagedWrite,
+    check_upload,
+    leave_to_system,
+    open_part,
+    part_size,
+)
 from goggles.storage.trash import Trash
 
 log = logging.getLogger(__name__)
@@ -57,6 +66,7 @@ class Vault:
 
     def __init__(self, root: Path, capacity: int, clock: Clock, fsync: Fsync = to_disk) -> None:
         self.capacity = capacity
+        self.syncs = fsync is not leave_to_system
         self._fsync = fsync
         self.own = root / OWN
         self._lock_fd = _lock(self.own)

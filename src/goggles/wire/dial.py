@@ -88,6 +88,16 @@ class Peer:
             while waiting:
                 yield self._collect(waiting.popleft(), method)
 
+    def begin(self, method: str, args: tuple[Any, ...]) -> Any:
+        """Send a call and wait for nothing; `finish` takes its answer, before any other call on this connection."""
+        with self._lock:
+            return self._guard(lambda: self._ask(method, args, {}, CALL), method)
+
+    def finish(self, waiting: Any, method: str) -> Any:
+        """The answer of a call that was begun; raises what the peer raised."""
+        with self._lock:
+            return self._guard(lambda: waiting.value, method)
+
     def close(self) -> None:
         """End the connection; whoever waits for an answer gets ConnectionLost."""
         cut(self._sock)

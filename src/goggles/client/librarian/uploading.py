@@ -95,7 +95,7 @@ class _NewFiles(PutTree):
         super().__init__(*args)
         self.meant: set[str] = set()  # the files of the folder, there already or not
 
-    def _job(self, here: DfsPath, name: str, local: Path) -> Job | None:
+    def _job(self, here: DfsPath, name: str, local: str) -> Job | None:
         job = super()._job(here, name, local)
         if job is not None:
             self.meant.add(job.path)
