@@ -48,8 +48,8 @@ class Campaign:
         self.records: list[Record] = []
         self._folder = folder
         self._seconds = seconds
-        lines = faults.need_lines(kinds)
-        self.site = Site(folder, str(seed), through_lines=lines, copies=faults.copies(kinds), database=database)
+        network = "".join(faults.networks(kinds))
+        self.site = Site(folder, str(seed), network=network, copies=faults.copies(kinds), database=database)
         self._faults = Faults(self.site, f"{seed} faults", kinds)
         self._began = time.monotonic()
 
@@ -230,6 +230,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     for name in options.kinds:
         if name not in faults.TABLE or faults.TABLE[name].why_not():
             parser.error(f"{name}: {faults.TABLE[name].why_not() if name in faults.TABLE else 'no such fault'}")
+    if len(needed := faults.networks(options.kinds)) > 1:
+        kinds = {one: [name for name in options.kinds if faults.TABLE[name].network == one] for one in needed}
+        words = " and ".join(f"{', '.join(names)} ({network})" for network, names in kinds.items())
+        parser.error(f"a site has one kind of network: not {words} together")
     return options
 
 
