@@ -70,9 +70,9 @@ class Wires:
     def lose(self, sender: str, receiver: str, *, told: bool = False) -> int:
         """What one sends to the other is lost from now on; the number to `mend` it with.
 
-        `told`: the router says so to the sender, which is tried at its own pace otherwise."""
+        `told`: the router says so to the sender."""
         number = next(self._preferences)
-        rule = f"from {self.address(sender)} to {self.address(receiver)} {'unreachable' if told else 'blackhole'}"
+        rule = f"from {self.address(sender)} to {self.address(receiver)} {'prohibit' if told else 'blackhole'}"
         self._at_router(f"rule add pref {number} {rule}")
         self._lost.add(number)
         return number
