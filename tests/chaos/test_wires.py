@@ -107,15 +107,16 @@ def calling(start: Start, wires: Wires, name: str = "client", server: str = "ser
 
 
 def test_parties_hear_each_other_and_who_made_the_wires(start: Start, wires: Wires, tmp_path: Path) -> None:
-    server = listening(start, wires)
-    calling(start, wires).give("hello")
+    server, client = listening(start, wires), calling(start, wires)
+    client.give("hello")
     server.says(f"{wires.address('client')} hello")
-    server.process.kill()
-    listening(start, wires)
+    client.process.kill()
     here = Party(tmp_path, [], CALLER, wires.address("server"))
-    here.says("connected")
+    here.give("hello")
+    here.says("heard")
     here.process.kill()
     here.process.communicate()
+    server.says(f"{wires.address('client').rpartition('.')[0]}.2 hello")
 
 
 def test_what_is_sent_into_a_blackout_arrives_when_it_is_over(start: Start, wires: Wires) -> None:
@@ -201,6 +202,20 @@ def test_several_have_wires_side_by_side_and_nothing_is_left() -> None:
     assert len(spaces() - before) == 3
     second.close()
     assert spaces() <= before
+
+
+def test_a_block_of_addresses_that_somebody_has_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Wires(["a"])
+    before, taken = spaces(), first.address("a").rpartition(".")[0]
+    monkeypatch.setattr(kernel, "BLOCKS", [taken] * kernel.TRIES)
+    with pytest.raises(kernel.WiresError, match="have an owner"):
+        Wires(["a"])
+    assert spaces() <= before
+    monkeypatch.setattr(kernel, "BLOCKS", [taken] * (kernel.TRIES - 1) + ["198.18.0"])
+    second = Wires(["a"])
+    first.close()
+    second.close()
+    assert second.address("a") != first.address("a")
 
 
 def test_where_wires_can_not_be_made_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:

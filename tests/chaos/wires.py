@@ -109,6 +109,11 @@ class Wires:
     def _space(self, name: str) -> str:
         return f"{self._mark}-{name}"
 
+    @property
+    def _end(self) -> str:
+        """Our end of our wire; the kernel takes 15 characters."""
+        return f"go{self._mark.removeprefix(MARK)}"[:15]
+
     def _plug(self, name: str) -> str:
         return f"wire{self._places[name]}"
 
@@ -120,11 +125,11 @@ class Wires:
         for self._block in random.SystemRandom().sample(BLOCKS, TRIES):
             with contextlib.suppress(_Taken):
                 return self._make_router()
-            _remove([self._router])
+            self._drop_router()
         raise WiresError(f"{TRIES} blocks of addresses like {self._block}.0/24 have an owner")
 
     def _make_router(self) -> None:
-        end = f"{MARK[:2]}{self._mark.removeprefix(MARK)}"[:15]
+        end = self._end
         _ip(f"netns add {self._router}")
         self._at_router("link set lo up", f"link add wire0 type veth peer name {end} netns {os.getpid()}")
         self._at_router(f"addr add {self._block}.1/30 dev wire0", "link set wire0 up")
@@ -144,8 +149,14 @@ class Wires:
         here = ("link set lo up", f"addr add {self._block}.{far}/30 dev wire", "link set wire up")
         _ip(*here, f"route add default via {self._block}.{near}", space=space)
 
+    def _drop_router(self) -> None:
+        with contextlib.suppress(WiresError):  # a namespace goes later than its name; our end of the wire goes now
+            _ip(f"link del {self._end}")
+        _remove([self._router])
+
     def close(self) -> None:
         """Take it all away.  Processes that run yet are cut off for good."""
+        self._drop_router()
         _remove([space for space in _spaces() if space.startswith(f"{self._mark}-")])
 
 
