@@ -42,6 +42,7 @@ REFUSALS = {
     "WRONG_VERSION_NUMBER": "it does not speak TLS",
 }
 STALL = 60.0  # seconds without progress within a message
+GONE = 60  # seconds without an acknowledgement
 MAX_WAITING = 128  # handshakes under way
 MAX_CONNECTIONS = 2_000
 RESERVED = 64  # connections beyond these, for OURS
@@ -294,9 +295,11 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def tune(sock: socket.socket) -> None:
-    """No waiting for more bytes to send (Nagle), and notice within about a minute when the peer's host is gone."""
+    """No waiting for more bytes to send (Nagle), and notice within about GONE seconds when the peer's host is gone: by
+    keepalive where nothing is on its way, and by its silence where something is."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 20)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GONE * 1_000)
