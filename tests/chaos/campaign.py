@@ -28,7 +28,7 @@ from tests.chaos import faults, history, linear
 from tests.chaos.faults import Faults
 from tests.chaos.history import BROKEN, DONE, SHARED, Record
 from tests.chaos.model import DIRECTORY, Home, Op, listing
-from tests.chaos.site import STORAGES, Site
+from tests.chaos.site import STORAGES, WIRES, Site
 
 from goggles.client.session import Session
 from goggles.errors import GogglesError
@@ -238,13 +238,13 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 @contextlib.contextmanager
-def _databases(kind: str) -> Iterator[Callable[[], str]]:
-    """What gives a new database for each seed."""
+def _databases(kind: str) -> Iterator[Callable[[Sequence[str]], str]]:
+    """What gives a new database for a seed with these kinds of faults."""
     if kind == "sqlite":
-        yield str
+        yield lambda _kinds: ""
         return
     with postgres.running() as server:
-        yield server.new_database
+        yield lambda kinds: server.new_database(by_socket=WIRES in faults.networks(kinds))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -255,7 +255,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with _databases(options.database) as new_database:
         while True:
             kinds = options.kinds or faults.chosen(seed)
-            result = run(seed, options.seconds, kinds, keep=options.keep, database=new_database())
+            result = run(seed, options.seconds, kinds, keep=options.keep, database=new_database(kinds))
             print(result, flush=True)
             if result.wrong:
                 print("\n".join(result.wrong), f"\nall of it in {result.folder}, history.txt first")

@@ -7,6 +7,7 @@ Allowed: an operation that was under way has an unknown outcome.  All else holds
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from tests.chaos import wires
@@ -89,7 +90,7 @@ class Loss(_OnLine):
 
 class _OnWire(_Between):
     network = WIRES
-    words = ""
+    what = ""
     told = False
 
     @staticmethod
@@ -98,22 +99,18 @@ class _OnWire(_Between):
 
     def strike(self) -> None:
         server, others = self.pairs()
-        seconds, numbers = self.seconds(), list[int]()
-        for other in others:
-            numbers += [self._wires.lose(*way, told=self.told) for way in self.ways(server, other)]
-        self.site.later(seconds, lambda: self._mend(numbers))
-        self.site.note(self.words.format(one=server, others=", ".join(others)) + f" for {seconds} s")
+        ways = [way for other in others for way in ((server, other), (other, server))]
+        self.cut(f"{self.what} between {server} and {', '.join(others)}", ways)
 
-    def ways(self, server: str, other: str) -> list[tuple[str, str]]:
-        """(sender, receiver) of each way that is cut."""
-        return [(server, other), (other, server)]
+    def cut(self, words: str, ways: Sequence[tuple[str, str]]) -> None:
+        """Cut the ways from each of these senders to its receiver, for a while."""
+        seconds, numbers = self.seconds(), [self._wires.lose(*way, told=self.told) for way in ways]
+        for number in numbers:
+            self.site.later(seconds, partial(self._wires.mend, number))
+        self.site.note(f"{words} for {seconds} s")
 
     def seconds(self) -> float:
         return self.chance.choice((0.1, 1, 3, 6, 6, 12, 20))
-
-    def _mend(self, numbers: list[int]) -> None:
-        for number in numbers:
-            self._wires.mend(number)
 
     @property
     def _wires(self) -> Wires:
@@ -127,27 +124,24 @@ class _OnWire(_Between):
 class Blackout(_OnWire):
     """All packets are lost, and nobody is told."""
 
-    words = "blackout between {one} and {others}"
+    what = "blackout"
 
 
 class OneWay(_OnWire):
     """All packets in one direction are lost: who sends them hears no acknowledgement, the other one hears nothing."""
 
-    words = "blackout on the way from {one} to {others}"
-
     def strike(self) -> None:
-        self._outwards = self.chance.random() < 0.5
-        self.words = OneWay.words if self._outwards else "blackout on the way to {one} from {others}"
-        super().strike()
-
-    def ways(self, server: str, other: str) -> list[tuple[str, str]]:
-        return [(server, other) if self._outwards else (other, server)]
+        server, others = self.pairs()
+        if self.chance.random() < 0.5:
+            self.cut(f"one way lost, from {server} to {', '.join(others)},", [(server, other) for other in others])
+        else:
+            self.cut(f"one way lost, to {server} from {', '.join(others)},", [(other, server) for other in others])
 
 
 class Unreachable(_OnWire):
     """All packets are lost, and who sends one is told."""
 
-    words = "no route between {one} and {others}"
+    what = "no route"
     told = True
 
 
