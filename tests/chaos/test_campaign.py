@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from tests.chaos import faults
 from tests.chaos.campaign import homes_of, main
 from tests.chaos.history import BROKEN, DONE, NEVER, UNKNOWN, Log, Record, read
 from tests.chaos.model import DIRECTORY
+from tests.chaos.processes import Restart
+from tests.chaos.site import SERVERS, Site
 
 from goggles.testing import postgres
-from goggles.testing.cluster import SOURCE
+from goggles.testing.cluster import SOURCE, Process, wait_until
 
 HOME = Path(__file__).resolve().parents[2]
 TOGETHER = {
@@ -88,6 +93,20 @@ def test_where_no_wires_can_be_made_the_other_faults_strike(monkeypatch: pytest.
 def test_with_damage_no_file_has_one_copy_only():
     assert 1 in faults.copies(["kill", "cut"])
     assert 1 not in faults.copies(["kill", "flip"])
+
+
+def test_a_server_that_was_told_to_end_has_ended_when_all_are_brought_back(tmp_path: Path) -> None:
+    slow = (
+        "import signal, time; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), exit())); print(1, flush=True)"
+    )
+    process = Process("slow", [sys.executable, "-c", f"{slow}; time.sleep(60)"], tmp_path / "log", {})
+    wait_until("started", lambda: (tmp_path / "log").stat().st_size > 0)
+    site = SimpleNamespace(environments=[], note=print, processes=lambda: dict.fromkeys(SERVERS, process))
+    restart = Restart(cast(Site, site), random.Random())
+    restart.strike()
+    assert process.running
+    restart.end()
+    assert not process.running
 
 
 # --- what clients write down, and what must be there then --------------------------------------

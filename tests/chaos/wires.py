@@ -16,6 +16,7 @@ import itertools
 import os
 import random
 import re
+import secrets
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -26,7 +27,6 @@ BLOCKS = [f"198.{18 + high}.{low}" for high in range(2) for low in range(256)]  
 MOST = 62  # parties: a block of 256 addresses has 64 wires of 4, one of them its maker's
 TRIES = 20
 FIRST = 100  # preference of the first rule
-_serial = itertools.count()
 
 
 class WiresError(Exception):
@@ -44,7 +44,7 @@ class Wires:
         if len(names) > MOST:
             raise WiresError(f"{len(names)} parties, {MOST} at most")
         _sweep()
-        self._mark = f"{MARK}-{os.getpid()}-{next(_serial)}"
+        self._mark = f"{MARK}-{os.getpid()}-{secrets.token_hex(2)}"
         self._places = {name: place for place, name in enumerate(names, 1)}
         self._preferences = itertools.count(FIRST)
         self._lost: set[int] = set()  # preferences of the rules that there are
