@@ -28,7 +28,7 @@ from tests.chaos import faults, history, linear
 from tests.chaos.faults import Faults
 from tests.chaos.history import BROKEN, DONE, SHARED, Record
 from tests.chaos.model import DIRECTORY, Home, Op, listing
-from tests.chaos.site import STORAGES, Site
+from tests.chaos.site import STORAGES, WIRES, Site
 
 from goggles.client.session import Session
 from goggles.errors import GogglesError
@@ -48,8 +48,8 @@ class Campaign:
         self.records: list[Record] = []
         self._folder = folder
         self._seconds = seconds
-        lines = faults.need_lines(kinds)
-        self.site = Site(folder, str(seed), through_lines=lines, copies=faults.copies(kinds), database=database)
+        network = "".join(faults.networks(kinds))
+        self.site = Site(folder, str(seed), network=network, copies=faults.copies(kinds), database=database)
         self._faults = Faults(self.site, f"{seed} faults", kinds)
         self._began = time.monotonic()
 
@@ -230,17 +230,21 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     for name in options.kinds:
         if name not in faults.TABLE or faults.TABLE[name].why_not():
             parser.error(f"{name}: {faults.TABLE[name].why_not() if name in faults.TABLE else 'no such fault'}")
+    if len(needed := faults.networks(options.kinds)) > 1:
+        kinds = {one: [name for name in options.kinds if faults.TABLE[name].network == one] for one in needed}
+        words = " and ".join(f"{', '.join(names)} ({network})" for network, names in kinds.items())
+        parser.error(f"a site has one kind of network: not {words} together")
     return options
 
 
 @contextlib.contextmanager
-def _databases(kind: str) -> Iterator[Callable[[], str]]:
-    """What gives a new database for each seed."""
+def _databases(kind: str) -> Iterator[Callable[[Sequence[str]], str]]:
+    """What gives a new database for a seed with these kinds of faults."""
     if kind == "sqlite":
-        yield str
+        yield lambda _kinds: ""
         return
     with postgres.running() as server:
-        yield server.new_database
+        yield lambda kinds: server.new_database(by_socket=WIRES in faults.networks(kinds))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -251,7 +255,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with _databases(options.database) as new_database:
         while True:
             kinds = options.kinds or faults.chosen(seed)
-            result = run(seed, options.seconds, kinds, keep=options.keep, database=new_database())
+            result = run(seed, options.seconds, kinds, keep=options.keep, database=new_database(kinds))
             print(result, flush=True)
             if result.wrong:
                 print("\n".join(result.wrong), f"\nall of it in {result.folder}, history.txt first")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from tests.chaos.site import CLIENTS, STORAGES, Site
+from tests.chaos.site import CLIENTS, SERVERS, Site
 
 from goggles.client.session import Session
 
-SERVERS = ("nameserver", *STORAGES)
 ALL = (*SERVERS, *CLIENTS)
 
 
@@ -20,7 +19,7 @@ class Fault:
 
     weight = 2
     damages = False  # takes bytes away from a disk
-    needs_lines = False
+    network = ""  # of NETWORKS, what must be between the processes
 
     def __init__(self, site: Site, chance: random.Random) -> None:
         self.site = site

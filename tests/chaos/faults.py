@@ -22,6 +22,10 @@ TABLE: dict[str, type[Fault]] = {
     "silence": cuts.Silence,
     "delay": cuts.Delay,
     "loss": cuts.Loss,
+    "blackout": cuts.Blackout,
+    "one-way": cuts.OneWay,
+    "unreachable": cuts.Unreachable,
+    "unplugged": cuts.Unplugged,
     "full": disks.Full,
     "flip": disks.Flip,
     "older": disks.Older,
@@ -35,14 +39,17 @@ def possible() -> list[str]:
 
 
 def chosen(seed: int) -> list[str]:
-    """The kinds of one campaign: about half of them, among them one that stops processes."""
+    """The kinds of one campaign: about half of them, among them one that stops processes; on one network."""
     chance = random.Random(f"{seed} kinds")
     some = {name for name in TABLE if chance.random() < 0.5} | {chance.choice(("kill", "stop", "cut"))}
-    return [name for name in possible() if name in some]
+    found = [name for name in possible() if name in some]
+    network = chance.choice(networks(found) or [""])
+    return [name for name in found if TABLE[name].network in ("", network)]
 
 
-def need_lines(kinds: Sequence[str]) -> bool:
-    return any(TABLE[name].needs_lines for name in kinds)
+def networks(kinds: Sequence[str]) -> list[str]:
+    """What these kinds need between the processes; a site can have one of them."""
+    return sorted({TABLE[name].network for name in kinds} - {""})
 
 
 def copies(kinds: Sequence[str]) -> tuple[int, ...]:

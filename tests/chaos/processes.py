@@ -4,15 +4,18 @@ Allowed: an operation that was under way has an unknown outcome.  All else holds
 
 from __future__ import annotations
 
+import random
 import signal
 from functools import partial
 
 from tests.chaos.fault import ALL, SERVERS, Fault
 from tests.chaos.points import SELF_CHECK, TOGETHER, TRASH, TRIM, ordinary
+from tests.chaos.site import Site
 
 from goggles import failpoints
 from goggles.client.session import Session
 from goggles.clock import SHIFT
+from goggles.testing.cluster import Process
 
 STEPS = sorted({*ordinary(), *SELF_CHECK, *TOGETHER, *TRIM, *TRASH})
 NAMESERVER_POINTS = [name for name in STEPS if name.startswith("nameserver.")]
@@ -34,10 +37,19 @@ class Kill(Fault):
 class Restart(Fault):
     """SIGTERM: a server ends as it should, and comes back."""
 
+    def __init__(self, site: Site, chance: random.Random) -> None:
+        super().__init__(site, chance)
+        self._ending: list[Process] = []
+
     def strike(self) -> None:
         for name in self.some(SERVERS, 2):
             self.site.note(f"end {name}")
-            self.site.processes()[name].signal(signal.SIGTERM)
+            self._ending.append(self.site.processes()[name])
+            self._ending[-1].signal(signal.SIGTERM)
+
+    def end(self) -> None:
+        for process in self._ending:
+            process.stop()
 
 
 class Stop(Fault):

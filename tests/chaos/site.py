@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.chaos import history
 from tests.chaos.lines import Lines
+from tests.chaos.wires import Wires
 from tests.chaos.worker import Orders
 
 from goggles import failpoints
@@ -24,15 +25,19 @@ from goggles.testing.cluster import Cluster, Process
 STORAGES = ("alice", "bob", "carol", "dave")
 CLIENTS = tuple(f"c{number}" for number in range(6))
 FLAGS = ("--grace", "3", "--heartbeat", "0.5", "--lease", "8")
-ADDRESSES = {name: f"127.0.1.{number}" for number, name in enumerate(("nameserver", *STORAGES), 1)}
+SERVERS = ("nameserver", *STORAGES)
+ADDRESSES = {name: f"127.0.1.{number}" for number, name in enumerate(SERVERS, 1)}
+LINES, WIRES = NETWORKS = ("lines", "wires")
 
 
 class Site:
-    """A nameserver, four storages, six clients.  Where there are `lines`, all they say to each other goes through
-    them: each server is known by an address of its own, at which its line listens."""
+    """A nameserver, four storages, six clients.  `network`: none, or one of NETWORKS.
+
+    Where there are `lines`, all they say to each other goes through them: each server is known by an address of its
+    own, at which its line listens.  Where there are `wires`, each has a network of its own, and they join them."""
 
     def __init__(
-        self, folder: Path, seed: str, *, through_lines: bool, copies: Sequence[int], database: str = ""
+        self, folder: Path, seed: str, *, copies: Sequence[int], network: str = "", database: str = ""
     ) -> None:
         self.folder = folder
         self.notes: list[tuple[float, str, str]] = []
@@ -47,14 +52,18 @@ class Site:
         self._over = False  # no client starts any more
         self._due: list[tuple[float, Callable[[], None]]] = []
         self.returning: set[str] = set()
-        self._certify()
-        self.lines = Lines(self._owners) if through_lines else None
+        self.lines = Lines(self._owners) if network == LINES else None
+        self.wires = Wires([*SERVERS, *CLIENTS]) if network == WIRES else None
+        self._join()
 
-    def _certify(self) -> None:
-        """Certificates that hold the addresses of the lines, too."""
-        for name in ("nameserver", *STORAGES):
+    def _join(self) -> None:
+        """Have all know each other by the addresses of lines or wires, which their certificates hold."""
+        if self.wires is not None:
+            self.cluster.hosts = {name: self.wires.address(name) for name in SERVERS}
+            self.cluster.prefixes = {name: self.wires.prefix(name) for name in SERVERS}
+        for name in SERVERS:
             role = Role.NAMESERVER if name == "nameserver" else Role.STORAGE
-            self.cluster.certificates.files(name, role, [ADDRESSES[name]])
+            self.cluster.certificates.files(name, role, [self.cluster.hosts.get(name, ADDRESSES[name])])
 
     def note(self, what: str, who: str = "faults") -> None:
         self.notes.append((time.monotonic(), who, what))
@@ -105,7 +114,7 @@ class Site:
             life=self._lives[name],
             seed=f"{self._seed} {name}",
             folder=str(self.folder),
-            host=ADDRESSES["nameserver"] if self.lines else "localhost",
+            host=ADDRESSES["nameserver"] if self.lines else self.cluster.host("nameserver"),
             port=self.cluster.port,
             ca_cert=str(self.cluster.certificates.ca),
             certfile=str(certificate),
@@ -113,7 +122,8 @@ class Site:
             copies=self._copies,
         )
         self._lives[name] += 1
-        command = [sys.executable, "-m", "tests.chaos.worker", orders.text()]
+        prefix = self.wires.prefix(name) if self.wires else []
+        command = [*prefix, sys.executable, "-m", "tests.chaos.worker", orders.text()]
         self.workers[name] = Process(name, command, self.folder / f"{name}.err", environment)
 
     def ask(self, what: str, action: Callable[[Session], object]) -> bool:
@@ -154,10 +164,10 @@ class Site:
     def start_all(self) -> None:
         """Servers, then clients; returns when the storages are active."""
         if self.lines is not None:
-            for name in ("nameserver", *STORAGES):
+            for name in SERVERS:
                 port = self.cluster.port if name == "nameserver" else self.cluster.ports[name]
                 self.lines.open(name, ADDRESSES[name], port)
-        for name in ("nameserver", *STORAGES):
+        for name in SERVERS:
             self.start(name, armed=False)
         self.cluster.wait_active(STORAGES)
         with self.cluster.connect() as fs:
@@ -195,6 +205,8 @@ class Site:
         self.cluster.stop()
         if self.lines is not None:
             self.lines.close()
+        if self.wires is not None:
+            self.wires.close()
 
     # --- what is due -----------------------------------------------------------------------
 

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from tests.chaos import faults
-from tests.chaos.campaign import homes_of
+from tests.chaos.campaign import homes_of, main
 from tests.chaos.history import BROKEN, DONE, NEVER, UNKNOWN, Log, Record, read
 from tests.chaos.model import DIRECTORY
+from tests.chaos.processes import Restart
+from tests.chaos.site import SERVERS, Site
 
 from goggles.testing import postgres
-from goggles.testing.cluster import SOURCE
+from goggles.testing.cluster import SOURCE, Process, wait_until
 
 HOME = Path(__file__).resolve().parents[2]
 TOGETHER = {
     "processes": {"kill", "restart", "stop", "step", "clocks"},
     "network": {"cut", "silence", "delay", "loss", "kill", "drain"},
     "disks": {"flip", "older", "full"},
+    "wires": {"blackout", "one-way", "unreachable", "unplugged", "kill", "drain"},
 }
 
 
@@ -32,7 +38,10 @@ def test_every_kind_of_fault_is_in_a_short_campaign():
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", TOGETHER)
 def test_what_was_acknowledged_holds_whatever_fails(name: str, tmp_path: Path) -> None:
-    kinds = ",".join(sorted(TOGETHER[name] & set(faults.possible())))
+    left_out = {kind: why for kind in sorted(TOGETHER[name]) if (why := faults.TABLE[kind].why_not())}
+    if name == "wires" and left_out:
+        pytest.skip("; ".join(f"{kind}: {why}" for kind, why in left_out.items()))
+    kinds = ",".join(sorted(TOGETHER[name] - left_out.keys()))
     holds(tmp_path, "--seed", "7", "--faults", kinds)
 
 
@@ -64,9 +73,40 @@ def test_a_seed_chooses_the_same_faults_each_time_and_others_than_the_next():
     assert set().union(*(faults.chosen(seed) for seed in range(50))) == set(faults.possible())
 
 
+def test_a_campaign_has_lines_or_wires_and_says_so_where_it_is_told_to_have_both(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert all(len(faults.networks(faults.chosen(seed))) <= 1 for seed in range(50))
+    monkeypatch.setattr(faults.cuts.Blackout, "why_not", staticmethod(str))
+    with pytest.raises(SystemExit):
+        main(["--faults", "kill,cut,delay,blackout"])
+    assert "not cut, delay (lines) and blackout (wires) together" in capsys.readouterr().err
+
+
+def test_where_no_wires_can_be_made_the_other_faults_strike(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in ("blackout", "one-way", "unreachable", "unplugged"):
+        monkeypatch.setattr(faults.TABLE[kind], "why_not", staticmethod(lambda: "not root"))
+    assert set(faults.possible()).isdisjoint({"blackout", "one-way", "unreachable", "unplugged"})
+    assert all("wires" not in faults.networks(faults.chosen(seed)) for seed in range(50))
+
+
 def test_with_damage_no_file_has_one_copy_only():
     assert 1 in faults.copies(["kill", "cut"])
     assert 1 not in faults.copies(["kill", "flip"])
+
+
+def test_a_server_that_was_told_to_end_has_ended_when_all_are_brought_back(tmp_path: Path) -> None:
+    slow = (
+        "import signal, time; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), exit())); print(1, flush=True)"
+    )
+    process = Process("slow", [sys.executable, "-c", f"{slow}; time.sleep(60)"], tmp_path / "log", {})
+    wait_until("started", lambda: (tmp_path / "log").stat().st_size > 0)
+    site = SimpleNamespace(environments=[], note=print, processes=lambda: dict.fromkeys(SERVERS, process))
+    restart = Restart(cast(Site, site), random.Random())
+    restart.strike()
+    assert process.running
+    restart.end()
+    assert not process.running
 
 
 # --- what clients write down, and what must be there then --------------------------------------

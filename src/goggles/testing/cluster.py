@@ -159,6 +159,8 @@ class Cluster:
         self.port = free_port()
         self.ports = {name: free_port() for name in storages}
         self.names = list(storages)
+        self.hosts: dict[str, str] = {}  # where a server listens and is known, if not on the loopback
+        self.prefixes: dict[str, list[str]] = {}  # words before a server's command
         self._nameserver_flags = list(nameserver_flags)
         self._storage_flags = list(storage_flags)
         self._environment = {"PYTHONPATH": SOURCE, **(environment or {})}
@@ -187,7 +189,7 @@ class Cluster:
 
     def start_nameserver(self, extra: Sequence[str] = (), environment: dict[str, str] | None = None) -> Process:
         flags = self.certificates.flags("nameserver", Role.NAMESERVER)
-        command = ["--port", str(self.port), "--database", self.database, "--listen", "127.0.0.1", *flags]
+        command = ["--port", str(self.port), "--database", self.database, *self._listen("nameserver"), *flags]
         command += ["--site_name", self.site, "--encryption_key_file", str(self.folder / "goggles.key")]
         command += self._peer_flags()
         self.nameserver = self._launch("nameserver", [*command, *self._nameserver_flags, *extra], environment)
@@ -196,12 +198,20 @@ class Cluster:
     def start_storage(self, name: str, extra: Sequence[str] = (), environment: dict[str, str] | None = None) -> Process:
         self.ports.setdefault(name, free_port())
         self.root(name).parent.mkdir(exist_ok=True)
-        command = ["--name", name, "--hostname", "localhost", "--port", str(self.ports[name]), "--listen", "127.0.0.1"]
-        command += ["--ns_hostname", "localhost", "--ns_port", str(self.port), "--capacity", str(self.capacity)]
+        command = ["--name", name, "--hostname", self.host(name), "--port", str(self.ports[name]), *self._listen(name)]
+        command += ["--ns_hostname", self.host("nameserver"), "--ns_port", str(self.port)]
+        command += ["--capacity", str(self.capacity)]
         command += ["--rootpath", str(self.root(name)), *self.certificates.flags(name, Role.STORAGE)]
         command += self._peer_flags()
         self.storages[name] = self._launch(name, [*command, *self._storage_flags, *extra], environment, "storage")
         return self.storages[name]
+
+    def host(self, name: str) -> str:
+        """Where this server is known."""
+        return self.hosts.get(name, HOSTS[0])
+
+    def _listen(self, name: str) -> list[str]:
+        return ["--listen", self.hosts.get(name, HOSTS[1])]
 
     def kill_storage(self, name: str) -> None:
         """SIGKILL; return when the nameserver has missed it: until then its old session counts as active."""
@@ -221,7 +231,7 @@ class Cluster:
     def _launch(
         self, name: str, flags: Sequence[str], environment: dict[str, str] | None, program: str = "nameserver"
     ) -> Process:
-        command = [sys.executable, "-m", f"goggles.cli.{program}", *flags]
+        command = [*self.prefixes.get(name, ()), sys.executable, "-m", f"goggles.cli.{program}", *flags]
         return Process(name, command, self.folder / f"{name}.log", {**self._environment, **(environment or {})})
 
     def root(self, name: str) -> Path:
@@ -231,9 +241,8 @@ class Cluster:
     def connect(self, name: str = "admin", role: Role = Role.ADMIN, timeout: float = 30.0) -> Session:
         """A session, closed with the cluster."""
         certificate, key = self.certificates.files(name, role)
-        session = connect(
-            "localhost", self.port, ca_cert=self.certificates.ca, certfile=certificate, keyfile=key, timeout=timeout
-        )
+        files = {"ca_cert": self.certificates.ca, "certfile": certificate, "keyfile": key}
+        session = connect(self.host("nameserver"), self.port, **files, timeout=timeout)
         self._sessions.append(session)
         return session
 
@@ -241,7 +250,7 @@ class Cluster:
         """A bare connection to the nameserver; close it."""
         files = self.certificates.files(name, role)
         dialer = Dialer(Contexts(PkiFiles(self.certificates.ca, *files)))
-        return dialer.rpc(Address("localhost", self.port), Role.NAMESERVER)
+        return dialer.rpc(Address(self.host("nameserver"), self.port), Role.NAMESERVER)
 
     def states(self) -> dict[str, str]:
         """The state of each storage, as the nameserver sees it; empty while it can not be asked."""

@@ -1,6 +1,7 @@
 """A private PostgreSQL cluster in a folder of its own, as the tests need it; nothing else is touched.
 
-Law: it listens on 127.0.0.1 at a port of its own, and is gone with its folder when the block ends.
+Law: it listens on 127.0.0.1 at a port of its own and at a socket in its folder, and is gone with its folder when the
+block ends.
 """
 
 from __future__ import annotations
@@ -89,11 +90,15 @@ class Postgres:
         self._server.wait(20)
         self._server = None
 
-    def new_database(self, *more: str) -> str:
-        """The URL of a new, empty database; `more`: flags of `createdb`."""
+    def new_database(self, *more: str, by_socket: bool = False) -> str:
+        """The URL of a new, empty database; `more`: flags of `createdb`.
+
+        `by_socket`: for programs that share our files, and not our network."""
         name = f"t{secrets.token_hex(6)}"
         flags = ["-h", "127.0.0.1", "-p", str(self.port), "-U", self._owner]
         subprocess.run([str(self._bin / "createdb"), *flags, *more, name], check=True, capture_output=True)
+        if by_socket:
+            return f"postgresql+psycopg://{self._owner}@/{name}?host={self._folder}&port={self.port}"
         return f"postgresql+psycopg://{self._owner}@127.0.0.1:{self.port}/{name}"
 
     def ready(self) -> bool:

@@ -42,6 +42,9 @@ REFUSALS = {
     "WRONG_VERSION_NUMBER": "it does not speak TLS",
 }
 STALL = 60.0  # seconds without progress within a message
+GONE = 60  # seconds without an acknowledgement
+RESEND = 5  # seconds after which TCP sends again at the latest: a network that is healed is used again soon
+RTO_MAX_MS = 44  # of linux/tcp.h, since 6.15
 MAX_WAITING = 128  # handshakes under way
 MAX_CONNECTIONS = 2_000
 RESERVED = 64  # connections beyond these, for OURS
@@ -294,9 +297,14 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def tune(sock: socket.socket) -> None:
-    """No waiting for more bytes to send (Nagle), and notice within about a minute when the peer's host is gone."""
+    """No waiting for more bytes to send (Nagle).  A peer whose host is gone is noticed within about GONE seconds: by
+    keepalive where nothing is on its way, and by its silence where something is.  One that comes back before hears of
+    us within RESEND seconds where the kernel can be told so; otherwise after as long as it was away."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 20)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GONE * 1_000)
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_TCP, RTO_MAX_MS, RESEND * 1_000)
