@@ -15,6 +15,7 @@ import logging
 import logging.handlers
 import sys
 import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -48,6 +49,17 @@ def setup(
     root.addHandler(handler)
     logging.captureWarnings(True)
     return handler
+
+
+def tell_all(logger: logging.Logger, records: Sequence[logging.LogRecord]) -> None:
+    """Records of this logger, which is enabled for them, in few writes."""
+    alone = [handler for handler in logging.getLogger().handlers if isinstance(handler, _Handler)]
+    if logger.filters or logger.handlers or alone != logging.getLogger().handlers:
+        for record in records:
+            logger.handle(record)
+    else:
+        for handler in alone:
+            handler.emit_all(records)
 
 
 def escape(text: str) -> str:
@@ -115,12 +127,31 @@ class _Handler(logging.StreamHandler):  # type: ignore[type-arg] # not generic a
     def handleError(self, record: logging.LogRecord) -> None:
         _lost(record)
 
+    def emit_all(self, records: Sequence[logging.LogRecord]) -> None:
+        """Several lines in one write; where that fails, one by one, so that each is said to be lost or is there."""
+        with self.lock:  # type: ignore[union-attr]  # logging makes one for each handler
+            try:
+                self._ready()
+                self.stream.write("".join([self.format(record) + self.terminator for record in records]))
+                self.flush()
+            except Exception:  # noqa: BLE001 - `emit` finds out which line it was
+                for record in records:
+                    self.emit(record)
+
+    def _ready(self) -> None:
+        """Before something is written."""
+
 
 class _FileHandler(logging.handlers.WatchedFileHandler, _Handler):
     """A file; a full disk costs log lines, never the program."""
 
     def __init__(self, file: Path) -> None:
         logging.handlers.WatchedFileHandler.__init__(self, file, encoding="utf-8", errors="backslashreplace")
+
+    def _ready(self) -> None:
+        self.reopenIfNeeded()
+        if self.stream is None:
+            self.stream = self._open()
 
     def close(self) -> None:
         try:

@@ -170,3 +170,33 @@ def test_a_thread_that_dies_is_said_in_the_log(written):
 def test_escape_keeps_what_people_write():
     assert log.escape("Übung 日本 (1).txt") == "Übung 日本 (1).txt"
     assert log.escape("a\tb\x7f\u200b") == "a\\tb\\x7f\\u200b"
+
+
+def _lines(count):
+    return [logging.LogRecord("goggles.story", logging.INFO, __file__, 0, "line %d", (n,), None) for n in range(count)]
+
+
+def test_several_lines_go_in_one_write(tmp_path, monkeypatch):
+    handler = log.setup("info", tmp_path / "log")
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    written: list[str] = []
+    monkeypatch.setattr(handler.stream, "write", written.append)
+    log.tell_all(logging.getLogger("goggles.story"), _lines(3))
+    (text,) = written
+    assert [line.split()[-1] for line in text.splitlines()] == ["0", "1", "2"]
+
+
+def test_lines_follow_a_file_that_was_rotated_away(tmp_path, monkeypatch):
+    handler = log.setup("info", tmp_path / "log")
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    (tmp_path / "log").rename(tmp_path / "old")
+    log.tell_all(logging.getLogger("goggles.story"), _lines(2))
+    assert (tmp_path / "log").read_text().count("line") == 2
+
+
+def test_lines_that_fail_together_are_tried_one_by_one(tmp_path, monkeypatch):
+    handler = log.setup("info", tmp_path / "log")
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    odd = logging.LogRecord("goggles.story", logging.INFO, __file__, 0, "%d of them", ("many",), None)
+    log.tell_all(logging.getLogger("goggles.story"), [*_lines(1), odd, *_lines(1)])
+    assert (tmp_path / "log").read_text().count("line 0") == 2

@@ -29,7 +29,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     DIRECTORY: tuple(keys_of(DirInfo)),
     ERROR: ("code", "message", "hint"),
 }
-TUPLES = ("storages", "elsewhere", "unavailable", "files")  # JSON makes lists of them
+TUPLES = frozenset({"storages", "elsewhere", "unavailable", "files"})  # JSON makes lists of them
 DEFAULTS = {
     field.name: field.default for field in (*fields(DirInfo), *fields(FileInfo)) if field.default is not MISSING
 }
@@ -113,7 +113,8 @@ def _unreadable(error: Exception) -> ProtocolError:
 def _records(kind: str, table: dict[str, dict[str, Any]], count: int) -> list[Entry | GogglesError]:
     make: Any = {FILE: FileInfo, DIRECTORY: DirInfo, ERROR: _error}[kind]
     if count == 1 and not table["columns"]:
-        return [make(*(_single(key, table["same"]) for key in KEYS[kind]))]
+        same = {**DEFAULTS, **table["same"]}
+        return [make(*[_frozen(same[key]) if key in TUPLES else same[key] for key in KEYS[kind]])]
     for column in table["columns"].values():
         if not isinstance(column, list) or len(column) != count:
             raise ValueError(f"{count} records were announced, others came")
@@ -137,13 +138,8 @@ def _column(key: str, table: dict[str, dict[str, Any]], count: int) -> Iterator[
     return repeat(_frozen(value) if key in TUPLES else value, count)
 
 
-def _single(key: str, values: dict[str, Any]) -> Any:
-    value = values[key] if key in values else DEFAULTS[key]
-    return _frozen(value) if key in TUPLES else value
-
-
 def _frozen(value: Sequence[Any]) -> tuple[Any, ...]:
-    return tuple(tuple(one) if isinstance(one, list) else one for one in value)
+    return tuple([tuple(one) if isinstance(one, list) else one for one in value]) if value else ()
 
 
 def _error(code: str, message: str, hint: str) -> GogglesError:

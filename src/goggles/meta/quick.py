@@ -30,11 +30,12 @@ class Known:
 
     def __init__(self, statement: Any) -> None:
         self.statement = statement
+        self._inserts = bool(statement.is_insert)
         self._plans: dict[tuple[str, ...], Plan | None] = {}
 
     def plan(self, parameters: Values) -> Plan | None:
         """None where the driver alone can not run it."""
-        keys = tuple(parameters) if self.statement.is_insert else ()
+        keys = tuple(parameters) if self._inserts else ()
         try:
             return self._plans[keys]
         except KeyError:

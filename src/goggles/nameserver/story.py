@@ -12,10 +12,12 @@ from collections import deque
 from collections.abc import Callable
 
 from goggles.clock import Clock, SystemClock
+from goggles.log import tell_all
 from goggles.nameserver.entry import Entry
 
 log = logging.getLogger("goggles.story")
 MAX_WAITING = 20_000
+PAGE = 100  # lines in one write
 PAUSE = 0.2  # seconds to let a log that is too slow catch up
 TOGETHER = 0.02  # seconds for more lines to come, so that the thread does not wake for each
 Line = tuple[float, str, str, dict[str, object]]  # when, event, message, facts
@@ -95,7 +97,8 @@ class Story:
 
     def _write(self) -> None:
         while self._waiting:
-            log.handle(_record(*self._waiting.popleft(), self._thread.name))
+            lines = [self._waiting.popleft() for _ in range(min(PAGE, len(self._waiting)))]
+            tell_all(log, [_record(*line, self._thread.name) for line in lines])
         if self._left_out:
             count, self._left_out = self._left_out, 0
             log.warning("%d lines of this story were left out: more happened than could be written", count)
