@@ -25,14 +25,15 @@ PORT = 7007
 PATIENCE = 60.0
 QUIET = 0.5  # seconds, more than two of TCP's first tries
 LISTENER = """
-import socket, sys
+import contextlib, socket, sys
 with socket.create_server((sys.argv[1], 7007)) as server:
     print("ready", flush=True)
     while True:
         sock, (host, _) = server.accept()
-        while data := sock.recv(1 << 16):
-            print(host, data.decode(), flush=True)
-            sock.sendall(b"heard ")
+        with sock, contextlib.suppress(ConnectionError):
+            while data := sock.recv(1 << 16):
+                print(host, data.decode(), flush=True)
+                sock.sendall(b"heard ")
 """
 CALLER = """
 import socket, sys, time
