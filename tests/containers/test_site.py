@@ -192,7 +192,7 @@ def test_a_client_can_not_pose_as_a_storage(whole: Composition):
 def test_a_killed_storage_costs_nothing_and_its_files_get_new_copies(whole: Composition):
     (whole.local / "k").mkdir(exist_ok=True)
     files = {f"k{n}": give(whole, f"k/k{n}", 10 * KIB) for n in range(12)}
-    whole.vg("mkdir -p /t", "put -r k /t/k")
+    whole.vg("mkdir -p /t/k", *(f"put k/{name} /t/k/{name}" for name in files))  # alice is chosen for some of them
     mark = len(whole.log("nameserver"))
     whole("kill", "alice")
     whole.vg("get -r /t/k back-k")
