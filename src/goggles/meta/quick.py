@@ -131,6 +131,15 @@ def plain(rows: Any) -> Iterable[Any]:
     return rows._cursor if isinstance(rows, Rows) else rows
 
 
+def first(rows: Any) -> Any:
+    """The first row, likewise; None where there is none."""
+    if not isinstance(rows, Rows):
+        return rows.first()
+    found = rows._cursor.fetchone()
+    rows._cursor.close()
+    return found
+
+
 class Scalars:
     """The first column of each row."""
 

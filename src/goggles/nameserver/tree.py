@@ -22,7 +22,7 @@ from goggles.errors import (
     NotEmpty,
     NotFound,
 )
-from goggles.meta.quick import plain
+from goggles.meta.quick import first, plain
 from goggles.meta.tables import ROOT_ID, TRASH_ID
 from goggles.nameserver import statements as sql
 from goggles.nameserver.copies import CHUNK, Copies
@@ -134,7 +134,7 @@ class Tree(Copies):
         return NotFound(f"there is nothing at {path}")
 
     def _child(self, parent: int, name: str) -> Entry | None:
-        row = self.tx.execute(sql.CHILD, {"parent": parent, "child": name}).first()
+        row = first(self.tx.execute(sql.CHILD, {"parent": parent, "child": name}))
         return None if row is None else entry_of(row)
 
     def _directory_id(self, path: DfsPath) -> int | None:

@@ -80,7 +80,10 @@ class GuardedConnection(Connection):  # type: ignore[misc]
         return {number: every[number] for number in _ANSWERED} | {HANDLE_METHOD: cls._handle_method}
 
     def _handle_method(self, method: str, args: tuple[Any, ...], kwargs: tuple[Any, ...]) -> Any:
-        return self._handle_callattr(self._local_root, method, args, kwargs)
+        found = getattr(type(self._local_root), "_rpyc_getattr", None)
+        if found is None or type(method) is not str:
+            return self._handle_callattr(self._local_root, method, args, kwargs)
+        return found(self._local_root, method)(*args, **dict(kwargs))  # as that does, in fewer steps
 
     def serve_all(self) -> None:
         """Answer until the other side hangs up.  As rpyc's own, for the one thread that a connection has here."""

@@ -107,6 +107,7 @@ class Method:
         hints = typing.get_type_hints(function)
         parameters = list(self.signature.parameters.values())[1:]
         self.types = {each.name: _classes(hints.get(each.name, Any)) for each in parameters}
+        self._said = {each: f"{name}: {each}" for each in self.types}
         self._least = sum(each.default is each.empty for each in parameters)
 
     def admit(self, caller: Caller) -> None:
@@ -130,7 +131,7 @@ class Method:
         else:
             given = self._by_name(service, args, kwargs)
         for name, value in given:
-            check_value(f"{self.name}: {name}", value, self.types[name])
+            check_value(self._said[name], value, self.types[name])
 
     def _by_name(self, service: Service, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterable[tuple[str, Any]]:
         try:
