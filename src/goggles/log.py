@@ -129,14 +129,16 @@ class _Handler(logging.StreamHandler):  # type: ignore[type-arg] # not generic a
 
     def emit_all(self, records: Sequence[logging.LogRecord]) -> None:
         """Several lines in one write; where that fails, one by one, so that each is said to be lost or is there."""
-        with self.lock:  # type: ignore[union-attr]  # logging makes one for each handler
-            try:
-                self._ready()
-                self.stream.write("".join([self.format(record) + self.terminator for record in records]))
-                self.flush()
-            except Exception:  # noqa: BLE001 - `emit` finds out which line it was
-                for record in records:
-                    self.emit(record)
+        self.acquire()
+        try:
+            self._ready()
+            self.stream.write("".join([self.format(record) + self.terminator for record in records]))
+            self.flush()
+        except Exception:  # noqa: BLE001 - `emit` finds out which line it was, and says that it was lost
+            for record in records:
+                self.emit(record)
+        finally:
+            self.release()
 
     def _ready(self) -> None:
         """Before something is written."""

@@ -295,20 +295,19 @@ class Namespace:
 
     def _file_columns(self, tree: Tree, files: Sequence[Entry], paths: Sequence[str]) -> Columns:
         """The values of a FileInfo for each, by key."""
-        each = Entry(*zip(*files, strict=True))  # type: ignore[arg-type]  # each field has those of all files
-        ids: Any = each.id
+        each: Any = Entry._make(zip(*files, strict=True))  # each field has those of all files
+        ids: Sequence[int] = each.id
         live, storages = self._held(ids, tree.instances_of(ids))
         others = tree.holders_elsewhere(ids) if self._site.linked else {}
         elsewhere = [_elsewhere(others[number]) if number in others else () for number in ids]
         gone = [_gone(others[number]) if number in others else () for number in ids]
-        copies: Any = each.copies
-        columns: Any = (
+        return (
             paths,
             [FILE] * len(ids),
             each.size,
             each.sha256,
             each.generation,
-            [wanted or 0 for wanted in copies],
+            [wanted or 0 for wanted in each.copies],
             live,
             storages,
             each.created,
@@ -320,7 +319,6 @@ class Namespace:
             elsewhere,
             gone,
         )
-        return columns  # type: ignore[no-any-return]
 
     def _held(self, ids: Sequence[int], holders: dict[int, list[int]]) -> tuple[list[int], list[tuple[str, ...]]]:
         """(copies that count, names of the storages, those first) of each."""

@@ -231,7 +231,7 @@ class Carrier:
                 return
             raise NotFound(f"upload {upload} is not staged here")
         with self._place(path) as (fd, name):
-            if self._note_at(name, fd) == version:
+            if version and self._note_at(name, fd) == version:
                 self._quarantine_staged(staged, IN_THE_WAY)  # a second copy of what stands at its place already
                 return
             self._clear_way(name, fd, path, replaces)
