@@ -27,6 +27,21 @@ def test_publish_of_what_is_published_is_done_and_of_what_is_nowhere_not_found(b
     assert box.read("/a", version) == b"x"
 
 
+def test_a_second_copy_of_what_stands_at_its_place_goes_to_quarantine(box):
+    version = box.put("/a", b"x")
+    used, upload = box.vault.used, "c" * 32
+    box.stage(b"x", upload)
+    assert box.do(orders.publish(upload, "/a", version, 1)) == OK
+    assert box.read("/a", version) == b"x"
+    assert (box.quarantine(), box.vault.used) == ({b"x"}, used)
+
+
+def test_an_order_without_a_version_publishes_too(box):
+    upload = box.stage(b"x")
+    assert box.do(orders.publish(upload, "/a", "", 1)) == OK
+    assert (box.disk(), box.quarantine()) == ({"/a": b"x"}, set())
+
+
 def kept(box):
     """All bytes that are anywhere: in the tree, put aside, or in quarantine."""
     aside = {path.read_bytes() for path in (box.root / ".goggles/staging").iterdir()}
