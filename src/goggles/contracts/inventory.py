@@ -1,4 +1,4 @@
-"""What a storage says it holds, many things in one piece of JSON, which takes a fifth of the time of tuples of pairs.
+"""What a storage says it holds, many things in one piece of JSON: tuples of pairs take more than five times as long.
 
 Format: [[kind, path, size, hash, version, generation, modified, was], ...], the fields of `Held` in their order.  What
 is missing at the end of a row has its default, what a newer peer says after it is ignored.
