@@ -7,7 +7,6 @@ passes on what comes, in its order, and never changes a byte.  A lost packet is 
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import socket
 import threading
@@ -15,6 +14,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from goggles.testing.descriptors import descriptors
 
 Pair = frozenset[str]
 STEP = 0.02
@@ -159,16 +160,4 @@ def _inode(port: int) -> str:
 
 
 def _has_socket(pid: int, inode: str) -> bool:
-    wanted = f"socket:[{inode}]"
-    try:
-        names = os.listdir(f"/proc/{pid}/fd")
-    except OSError:
-        return False
-    return any(_link(f"/proc/{pid}/fd/{name}") == wanted for name in names)
-
-
-def _link(path: str) -> str:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return ""
+    return f"socket:[{inode}]" in descriptors(pid)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from tests.network.fake_peer import PASSWORD, FakePeer
 
 from goggles.errors import Conflict, GogglesError
 from goggles.testing.cluster import wait_until
+from goggles.testing.descriptors import descriptors
 from goggles.testing.network import Network
 
 LARGE = 200 << 20
@@ -69,7 +69,7 @@ def wait_carried_out(network: Network) -> None:
 def is_read(network: Network, site: str, store: str, path: str) -> bool:
     """Whether a storage has a file open."""
     wanted, pid = network[site].root(store) / path[1:], network[site].storages[store].pid
-    return any(os.path.exists(fd) and Path(os.readlink(fd)) == wanted for fd in Path(f"/proc/{pid}/fd").iterdir())
+    return str(wanted) in descriptors(pid)
 
 
 def test_a_copy_that_is_let_go_while_it_is_read_for_another_is_not_vouched_for(

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from goggles.cli.librarian_grammar import COMMANDS, parser
 from goggles.exceptions import LibrarianHTTPError, LibrarianPartialError, LibrarianTimeoutError
 from goggles.roles import Role
 from goggles.testing.cluster import SOURCE, Cluster, free_port, wait_until
+from goggles.testing.descriptors import descriptors
 from goggles.testing.network import Network
 
 HERE, THERE = "source_librarian", "destination_librarian"
@@ -368,18 +370,20 @@ def test_ctrl_c_ends_it_quietly(environment: dict[str, str], network: Network) -
         # What runs in the background of a shell has SIGINT ignored, and so have its children.
         command = ["env", "--default-signal=INT", sys.executable, "-m", "goggles.cli.librarian"]
         command += ["get-librarian-list", HERE]
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        wait_until("it has connected", lambda: is_connected(process.pid), 20)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        with subprocess.Popen(command, env=environment, stdout=PIPE, stderr=PIPE, text=True) as process:
+            try:
+                wait_until("it has connected", lambda: is_connected(process.pid), 20)
+                process.send_signal(signal.SIGINT)
+                out, err = process.communicate(timeout=20)
+            finally:
+                process.kill()
     finally:
         nameserver.signal(signal.SIGCONT)
     assert (process.returncode, out, err) == (130, "", "")
 
 
 def is_connected(pid: int) -> bool:
-    links = Path(f"/proc/{pid}/fd")
-    return any(os.readlink(link).startswith("socket:") for link in links.iterdir() if link.is_symlink())
+    return any(found.startswith("socket:") for found in descriptors(pid))
 
 
 # --- the classes -----------------------------------------------------------------------------
