@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 from files import few
 from limits import ROUND_TRIPS
 from rows import row
@@ -28,7 +26,6 @@ def calls(stage: Stage, cluster: Cluster, fs: Session) -> None:
     stage.add(
         row(f"ls of {entries:,} files with details", "ms", long_ls, (12e-3 * entries, 5e-3 * entries), lower=True)
     )
-    shutil.rmtree(source)
     _directories(stage, cluster, fs)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 
@@ -75,8 +74,6 @@ def small(stage: Stage, fs: Session) -> None:
     stage.add(row(f"put -r {count} x 4 KiB, 2 durable copies", "files/s", put, (0.15, 0.5), durable))
     get = stage.rate(lambda n: fs.get_tree("/small0", stage.folder / f"small-{n}"), count)
     stage.add(row("get -r of the same", "files/s", get, (1500, 4200)))
-    for number in range(stage.runs + 1):
-        shutil.rmtree(stage.folder / f"small-{number}")
 
 
 def single(stage: Stage, fs: Session) -> None:

@@ -22,7 +22,8 @@ from goggles.wire.dial import Address, Dialer, Peer
 log = logging.getLogger(__name__)
 BATCH = 256
 TOGETHER = 0.004  # seconds from one call to the next: what comes meanwhile goes together
-MANY, LONGER = 4, 0.012  # orders of a call after which the next may wait for so many seconds
+MANY, LONGER = 4, 0.012  # orders of a call after which the next waits for so many seconds
+LONGEST = 0.03  # the same where nobody waits for what they do
 PATIENCE = 120.0  # seconds for a batch; a storage that needs longer is taken for lost
 
 Lost = Callable[[str, str], None]
@@ -63,8 +64,9 @@ class Courier:
                 if batch:
                     began = time.monotonic()
                     self._carry(node, peer, outbox, first, batch)
-                    pause = TOGETHER if len(batch) < MANY else LONGER
-                    time.sleep(max(0.0, pause - (time.monotonic() - began)))
+                    least, most = (TOGETHER, TOGETHER) if len(batch) < MANY else (LONGER, LONGEST)
+                    spent = time.monotonic() - began
+                    outbox.gather(least - spent, most - spent)
         except GogglesError as error:
             self._lost(outbox.session, f"orders can not be carried to it: {error.message}")
         except Exception:

@@ -7,6 +7,7 @@ Pushed with the global lock held (so that orders stand in the order of the decis
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ class Outbox:
     moves: int = 0  # orders among them that move files about: a walk that runs meanwhile may miss some
     _entries: deque[Entry] = field(default_factory=deque)
     _changed: threading.Condition = field(default_factory=threading.Condition)
+    _hurried: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self.last = self.taken = self.done = before_first(self.session)
@@ -50,7 +52,8 @@ class Outbox:
             if len(self._entries) >= MAX_WAITING:
                 self.closed = True
             self._entries.append(Entry(order, report))
-            self._changed.notify()
+            if len(self._entries) == 1:  # else the courier has not come for those before it
+                self._changed.notify()
             return self.last
 
     def stir(self) -> None:
@@ -67,8 +70,21 @@ class Outbox:
             self.taken += len(batch)
             return first, batch
 
+    def hurry(self) -> None:
+        """Somebody waits for what was pushed."""
+        if self.done < self.last:
+            self._hurried.set()
+
+    def gather(self, least: float, most: float) -> None:
+        """Let more orders come: for `most` seconds; only for `least` where somebody waits for some."""
+        least = max(0.0, least)
+        time.sleep(least)
+        self._hurried.wait(max(0.0, most - least))
+        self._hurried.clear()
+
     def close(self) -> list[Entry]:
         """No more orders will be carried; answers those that were not."""
+        self._hurried.set()
         with self._changed:
             self.closed = True
             left = list(self._entries)

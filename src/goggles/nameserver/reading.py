@@ -39,7 +39,7 @@ class Reading:
 
     def _read_hop(self, entry: Entry, path: str, node: Node, holder: str) -> Hop:
         grant = self._site.grant(READ, entry.version, path, entry.size, node, holder)
-        return Hop(node.name, node.address.host, node.address.port, grant, node.last_order)
+        return Hop(node.name, node.address.host, node.address.port, grant, node.await_orders())
 
 
 def _who_has(nodes: Sequence[Node]) -> str:

@@ -310,7 +310,7 @@ class Repair:
             host=source.address.host,
             port=source.address.port,
             grant=site.grant(READ, entry.version, path, entry.size, source, holder),
-            after=source.last_order,
+            after=source.await_orders(),
             rate=site.policy.repair_rate,
         )
         target.order(orders.pull(pull))

@@ -82,10 +82,12 @@ class Node:
         to_check = self.rechecking or self.behind or self.recheck_at > 0
         return self.outbox.last - self.outbox.done + to_check
 
-    @property
-    def last_order(self) -> int:
-        """The number up to which a reader or writer has to wait for its orders."""
-        return NONE if self.outbox is None else self.outbox.last
+    def await_orders(self) -> int:
+        """The number up to which a reader or writer has to wait for its orders; these are carried soon."""
+        if self.outbox is None:
+            return NONE
+        self.outbox.hurry()
+        return self.outbox.last
 
     @property
     def behind(self) -> bool:

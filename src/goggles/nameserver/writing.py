@@ -208,7 +208,7 @@ class Writing:
         holder = upload.holder
         for node in chain:
             grant = self._site.grant(WRITE, upload.id, path, upload.size, node, holder)
-            yield Hop(node.name, node.address.host, node.address.port, grant, node.last_order)
+            yield Hop(node.name, node.address.host, node.address.port, grant, node.await_orders())
             holder = self._site.storage_uri(node)
 
     # --- what storages say -----------------------------------------------------------------

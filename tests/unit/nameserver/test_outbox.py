@@ -1,5 +1,8 @@
 """Orders in their order."""
 
+import threading
+import time
+
 from goggles.contracts import orders
 from goggles.contracts.orders import before_first
 from goggles.nameserver.outbox import Outbox
@@ -22,3 +25,34 @@ def test_a_closed_outbox_gives_back_what_was_not_carried():
     assert len(box.close()) == 1
     assert box.closed
     assert box.take(9, 0)[1] == []
+
+
+def took(action) -> float:
+    began = time.monotonic()
+    action()
+    return time.monotonic() - began
+
+
+def test_more_orders_are_waited_for_unless_somebody_waits_for_those_that_are_there():
+    outbox = Outbox("a session")
+    outbox.push(("mkdir", "/a"))
+    assert took(lambda: outbox.gather(0.0, 0.1)) >= 0.1
+    threading.Timer(0.02, outbox.hurry).start()
+    assert took(lambda: outbox.gather(0.0, 10.0)) < 5
+    outbox.hurry()
+    assert 0.05 <= took(lambda: outbox.gather(0.05, 10.0)) < 5, "not less than the least"
+    assert took(lambda: outbox.gather(0.0, 0.1)) >= 0.1, "each hurry counts once"
+
+
+def test_nobody_waits_for_orders_that_are_carried_out():
+    outbox = Outbox("a session")
+    outbox.push(("mkdir", "/a"))
+    outbox.done = outbox.last
+    outbox.hurry()
+    assert took(lambda: outbox.gather(0.0, 0.1)) >= 0.1
+
+
+def test_an_outbox_that_is_closed_lets_its_courier_go_at_once():
+    outbox = Outbox("a session")
+    threading.Timer(0.02, outbox.close).start()
+    assert took(lambda: outbox.gather(0.0, 10.0)) < 5
