@@ -28,6 +28,7 @@ from goggles.meta.database import Database
 from goggles.meta.validating import validate
 from goggles.nameserver import treejson
 from goggles.nameserver.dircache import DirCache
+from goggles.nameserver.entry import Entry
 from goggles.nameserver.tree import Tree
 from goggles.paths import ROOT, join, parse
 from goggles.testing.cluster import free_port
@@ -460,6 +461,46 @@ def test_what_the_cache_said_before_a_snapshot_is_not_looked_up_in_it(database: 
     with looking(database, cache) as tree:
         assert tree.find(p("/a/new")) is None
         assert tree.find(p("/b/new")) is not None
+
+
+def test_a_glance_tells_of_a_file_and_its_holders_what_a_look_tells(database: Database) -> None:
+    cache = DirCache()
+    with changing(database, cache) as tree:
+        tree.mkdir(p("/a/sub"), parents=True)
+        storages = [enroll(tree, name) for name in ("alice", "bob", "carol")]
+        held, lost = put(tree, "/a/held", holders=(*storages,)), put(tree, "/a/lost")
+        top = put(tree, "/top", holders=(storages[1],))
+    assert glance(database, cache, "/top") == (top, (storages[1],))
+    assert glance(database, cache, "/a/held") == (held, tuple(storages))
+    assert glance(database, cache, "/a/lost") == (lost, ())
+    for path in ("/", "/a", "/a/sub", "/a/none", "/a/held/below", "/none/at/all"):
+        assert glance(database, cache, path) is None
+    assert glance(database, DirCache(), "/a/held") is None, "it would take a second statement"
+
+
+def test_a_glance_tells_nothing_of_directories_that_move_meanwhile(database: Database) -> None:
+    cache = Meddled()
+    with changing(database, cache) as tree:
+        tree.mkdir(p("/a/sub"), parents=True)
+        tree.find(p("/a/sub"))
+        put(tree, "/a/old")
+    assert glance(database, cache, "/a/old") is not None
+    cache.meddle = lambda: move_and_put(database, cache)
+    assert glance(database, cache, "/a/new") is None
+    assert glance(database, cache, "/a/old") is None
+
+
+def glance(database: Database, cache: DirCache, path: str) -> tuple[Entry, tuple[int, ...]] | None:
+    with database.glance() as connection:
+        tree = Tree(database.quick(connection), cache, 5.0)
+        found = tree.glance(p(path))
+        tree.committed()
+    return found and (found[0], tuple(sorted(found[1])))
+
+
+def enroll(tree: Tree, name: str) -> int:
+    values = {"host": "h", "port": 1, "capacity": 1 << 40, "zone": "", "ingestable": True}
+    return tree.enroll_storage(name, values | {"storage_id": secrets.token_hex(16)}).id
 
 
 def test_a_snapshot_finds_nothing_of_what_the_cache_learned_after_it(database: Database) -> None:

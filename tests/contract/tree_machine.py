@@ -29,6 +29,7 @@ from goggles.meta import tables
 from goggles.meta.database import Database
 from goggles.meta.validating import validate
 from goggles.nameserver.dircache import DirCache
+from goggles.nameserver.entry import Entry
 from goggles.nameserver.tree import Tree
 from goggles.paths import ROOT, DfsPath, is_inside, join, parse, split
 
@@ -343,10 +344,17 @@ class TreeMachine(RuleBasedStateMachine):
                 on = frozenset(holders.get(entry.id, ()))
                 found[path] = Thing(entry.copies, entry.version, entry.size, entry.generation, on)
                 assert self.tree.find(path) == entry and self.tree.path_of(entry.id) == path
+                self._glance(path, None if entry.is_dir else (entry, on))
                 waiting += [path] if entry.is_dir else []
         assert found == self.model
         self.ever |= set(found)
         assert [path for path in self.ever if path not in found and self.tree.find(path) is not None] == []
+        for path in self.ever - set(found):
+            self._glance(path, None)
+
+    def _glance(self, path: DfsPath, wanted: tuple[Entry, frozenset[int]] | None) -> None:
+        found = self.tree.glance(path)
+        assert found is None or (found[0], frozenset(found[1])) == wanted
 
     @precondition(lambda self: self.storages)
     @invariant()

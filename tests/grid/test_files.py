@@ -75,6 +75,16 @@ def test_what_was_put_is_got(site: Cluster, fs: Session, home: str, tmp_path: Pa
     assert all((site.root(name) / home[1:] / "file").read_bytes() == source.read_bytes() for name in copies)
 
 
+def test_one_file_is_told_of_in_the_same_way_wherever_it_is_asked_for(fs: Session, home: str) -> None:
+    fs.mkdir(f"{home}/deep")
+    for path in (f"{home}/first", f"{home}/deep/file"):
+        fs.write(path, b"bytes")
+        one = fs.stat(path)
+        assert fs.stat_many([path, home])[0] == one and fs.stat(f"/{path}/".replace("/", "//")) == one
+        assert [each for each in fs.ls(path.rpartition("/")[0]) if each.path == path] == [one]
+        assert isinstance(one, FileInfo) and len(one.storages) == one.live == 2 and not one.elsewhere
+
+
 def test_an_overwrite_replaces_the_bytes_and_raises_the_generation(site: Cluster, fs: Session, home: str) -> None:
     fs.write(f"{home}/file", b"old")
     first = file_info(fs, f"{home}/file")

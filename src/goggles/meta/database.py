@@ -100,6 +100,11 @@ class Database:
         """A snapshot, for looking only.  From any thread; a few at once, others wait for a while."""
         return Explained(self.url, self._reading())
 
+    def glance(self) -> AbstractContextManager[Connection]:
+        """The same for a single statement; a second one sees another moment."""
+        kept = self._reading
+        return Explained(self.url, kept.glance()) if isinstance(kept, Transactions) else self.read()
+
     def quick(self, connection: Connection) -> Connection:
         """The same transaction for the statements that run all the time: `goggles.meta.quick`."""
         return quick(connection) if self._is_file else connection

@@ -15,6 +15,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy import Connection
+
 from goggles.clock import Clock
 from goggles.contracts.grants import LIFETIME, Grant
 from goggles.meta.database import Database, Epoch
@@ -89,7 +91,11 @@ class Site:
 
     def look(self) -> AbstractContextManager[Tree]:
         """The tree as it is now, for reading only."""
-        return _Look(self)
+        return _Look(self, self.database.read())
+
+    def glance(self) -> AbstractContextManager[Tree]:
+        """The same for `Tree.glance` alone."""
+        return _Look(self, self.database.glance())
 
     def grant(self, kind: str, subject: str, path: str, size: int, node: Node, holder: str) -> bytes:
         """Proof for `node` that `holder` may do this."""
@@ -106,9 +112,9 @@ class _Look(AbstractContextManager[Tree]):
     __slots__ = ("_reading", "_site", "_tree")
     _tree: Tree
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, reading: AbstractContextManager[Connection]) -> None:
         self._site = site
-        self._reading = site.database.read()
+        self._reading = reading
 
     def __enter__(self) -> Tree:
         site, connection = self._site, self._reading.__enter__()

@@ -5,7 +5,7 @@ Law: nothing here decides; `tree` does.  Statements have bound parameters only.
 
 from __future__ import annotations
 
-from sqlalchemy import bindparam, case, delete, exists, func, insert, select, update
+from sqlalchemy import String, bindparam, case, cast, delete, exists, func, insert, select, update
 
 from goggles.meta.quick import remember
 from goggles.meta.tables import accounts, entries, instances, owed, receipts, storages, tombstones, totals
@@ -13,6 +13,8 @@ from goggles.meta.tables import accounts, entries, instances, owed, receipts, st
 E, I = entries.c, instances.c  # noqa: E741 - columns of entries and of instances
 
 CHILD = select(entries).where(E.parent_id == bindparam("parent"), E.name == bindparam("child"))
+HELD_BY = select(func.aggregate_strings(cast(I.storage_id, String), ",")).where(I.entry_id == E.id).scalar_subquery()
+CHILD_HELD = select(entries, HELD_BY).where(E.parent_id == bindparam("parent"), E.name == bindparam("child"))
 CHILD_DIR = select(E.id, E.kind).where(E.parent_id == bindparam("parent"), E.name == bindparam("child"))
 BY_ID = select(entries).where(E.id == bindparam("id"))
 BY_VERSIONS = select(entries).where(E.version.in_(bindparam("versions", expanding=True)))

@@ -98,6 +98,18 @@ class Tree(Copies):
         parent = self._directory_id(above)
         return None if parent is None else self._child(parent, name)
 
+    def glance(self, path: DfsPath) -> tuple[Entry, tuple[int, ...]] | None:
+        """The file at `path` and the storages that hold it, by one statement; None where that does not tell."""
+        above, name = split(path)
+        parent = self._known(above)
+        if parent is None:
+            return None
+        row = first(self.tx.execute(sql.CHILD_HELD, {"parent": parent, "child": name}))
+        if row is None or self._cache.generation != self._generation:
+            return None
+        entry, holders = entry_of(row[:-1]), row[-1]
+        return None if entry.is_dir else (entry, tuple(map(int, holders.split(","))) if holders else ())
+
     def need(self, path: DfsPath) -> Entry:
         found = self.find(path)
         if found is None:

@@ -109,7 +109,9 @@ class TlsStream(SocketStream):  # type: ignore[misc]
 
     def write(self, data: bytes | memoryview) -> None:
         try:
-            self.sock.sendall(data)
+            sent = self.sock.send(data)
+            if sent < len(data):
+                self.sock.sendall(memoryview(data)[sent:])
         except (OSError, ValueError) as error:
             self.close()
             raise EOFError(str(error)) from error
