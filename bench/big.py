@@ -6,7 +6,7 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,18 +71,28 @@ def _fill(where: str, count: int, holder: str, prefix: str) -> list[str]:
 
 
 def tree(stage: Stage) -> None:
-    """The nameserver with 10,000 and with 1,000,000 files; they lie on a storage that is away."""
-    count = 1_000_000
-    flags = ["--grace", "36000"]
-    with Cluster(stage.folder / "big", ("alice", "bob"), nameserver_flags=flags) as cluster:
-        few = _work(stage, cluster, 10_000, "few")
-        many = _work(stage, cluster, count, "many")
-        start = [_restart(cluster) for _ in range(3)]
-        resident = psutil.Process(_nameserver(cluster)).memory_info().rss / MIB
+    """The nameserver with 10,000 and with 1,000,000 files; they lie on a storage that is away.
+
+    The two take turns: a machine that becomes slower meanwhile is slower for both."""
+    flags, source = ["--grace", "36000"], small_files(stage.folder / "source-big", 20)
+    with (
+        Cluster(stage.folder / "big", ("alice", "bob"), nameserver_flags=flags) as large,
+        Cluster(stage.folder / "little", ("alice", "bob"), nameserver_flags=flags) as little,
+    ):
+        for cluster, count in ((little, 10_000), (large, 1_000_000)):
+            _nameserver_stop(cluster)
+            _fill(cluster.database, count, "away", "far")
+            cluster.start_nameserver()
+            cluster.wait_active(["alice", "bob"])
+        with little.connect() as few, large.connect() as many:
+            turns = [(_jobs(few, source, turn), _jobs(many, source, turn)) for turn in range(2 * stage.runs + 1)][1:]
+        _nameserver_stop(little)
+        start = [_restart(large) for _ in range(3)]
+        resident = psutil.Process(_nameserver(large)).memory_info().rss / MIB
     stage.add(row("nameserver with 1,000,000 files: start to serving", "s", start, (2, 1), lower=True))
     stage.add(row("the same: resident memory", "MiB", [resident], (250, 150), lower=True))
-    for work, before in few.items():
-        slower = [many[work] / before]
+    for work in turns[0][0]:
+        slower = [there[work] / here[work] for here, there in turns]
         stage.add(row(f"{work}: 1,000,000 files against 10,000", "times slower", slower, (1.5, 1.1), lower=True))
 
 
@@ -91,26 +101,20 @@ def _nameserver(cluster: Cluster) -> int:
     return cluster.nameserver.pid
 
 
-def _work(stage: Stage, cluster: Cluster, count: int, prefix: str) -> dict[str, float]:
-    """Median seconds of some work on a tree that has `count` files more."""
-    assert cluster.nameserver is not None
-    cluster.nameserver.stop()
-    _fill(cluster.database, count, "away", prefix)
-    cluster.start_nameserver()
-    cluster.wait_active(["alice", "bob"])
-    source = stage.folder / f"source-{prefix}"
-    small_files(source, 50)
-    with cluster.connect() as fs:
-        return {name: sorted(seconds)[len(seconds) // 2] for name, seconds in _jobs(stage, fs, prefix, source).items()}
-
-
-def _jobs(stage: Stage, fs: Session, prefix: str, source: Path) -> dict[str, list[float]]:
-    fs.mkdir(f"/small-{prefix}")
+def _jobs(fs: Session, source: Path, turn: int) -> dict[str, float]:
+    """Seconds of each kind of work."""
+    fs.mkdir(f"/small-{turn}")
     return {
-        "stat": stage.seconds(lambda n: [fs.stat(f"/{prefix}3/{k:04}.dat") for k in range(200)]),
-        "put": stage.seconds(lambda n: [fs.put(source / f"{k}.bin", f"/put-{prefix}-{n}-{k}") for k in range(20)]),
-        "ls of a small directory": stage.seconds(lambda n: [fs.ls(f"/small-{prefix}") for _ in range(200)]),
+        "stat": _seconds(lambda: [fs.stat(f"/far3/{k:04}.dat") for k in range(200)]),
+        "put": _seconds(lambda: [fs.put(source / f"{k}.bin", f"/put-{turn}-{k}") for k in range(20)]),
+        "ls of a small directory": _seconds(lambda: [fs.ls(f"/small-{turn}") for _ in range(200)]),
     }
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
 
 
 def _restart(cluster: Cluster) -> float:

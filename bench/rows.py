@@ -20,7 +20,9 @@ class Target:
 
 @dataclass(frozen=True)
 class Row:
-    """One figure: all its runs, sorted.  `limit` names what `against` is; `lower`: less is better."""
+    """One figure: all its runs, sorted.  `limit` names what `against` is; `lower`: less is better.
+
+    `paces`: how fast the processor was beside them (`stage.pace`)."""
 
     work: str
     unit: str
@@ -29,6 +31,11 @@ class Row:
     against: float = 0.0
     target: Target | None = None
     lower: bool = False
+    paces: tuple[float, ...] = (1.0,)
+
+    @property
+    def pace(self) -> float:
+        return statistics.median(self.paces)
 
     @property
     def median(self) -> float:
@@ -62,6 +69,7 @@ class Row:
             "least": self.target.least if self.target else None,
             "aim": self.target.aim if self.target else None,
             "verdict": self.verdict,
+            "pace": self.pace,
         }
 
 
@@ -104,11 +112,13 @@ def row(
 
 def show(rows: Sequence[Row], console: Console) -> None:
     table = Table(title="verbose-goggles beside the limits of this machine")
-    for heading in ("work", "median", "min - max", "unit", "ratio", "at least / aim", ""):
+    best = max(one.pace for one in rows)
+    for heading in ("work", "median", "min - max", "unit", "ratio", "at least / aim", "", "pace"):
         table.add_column(heading, justify="left" if heading in ("work", "unit", "") else "right", overflow="fold")
     for one in rows:
         ratio = f"{one.value:.2f} of {one.limit}" if one.against else ""
         wanted = f"{'<= ' if one.lower else ''}{one.target.least:g} / {one.target.aim:g}" if one.target else ""
         spread = f"{min(one.runs):.3g} - {max(one.runs):.3g}"
-        table.add_row(one.work, f"{one.median:.4g}", spread, one.unit, ratio, wanted, one.verdict)
+        pace = f"{one.pace / best:.2f}"
+        table.add_row(one.work, f"{one.median:.4g}", spread, one.unit, ratio, wanted, one.verdict, pace)
     console.print(table)

@@ -31,8 +31,10 @@ class Stage:
     console: Console
     rows: list[Row] = field(default_factory=list)
     limits: dict[str, Limit] = field(default_factory=dict)
+    paces: list[float] = field(default_factory=list)  # of the processor, beside each run since the last row
 
     def add(self, found: Row) -> Row:
+        found, self.paces = replace(found, paces=tuple(self.paces or [pace() for _ in range(3)])), []
         if self.quick:  # too little to be judged
             found = replace(found, target=None)
         self.rows.append(found)
@@ -46,7 +48,11 @@ class Stage:
 
     def of_several(self, run: Callable[[int], float]) -> list[float]:
         """The figure of each run, in which eight processes are started; one warm-up first."""
-        return [run(number) for number in range(1 if self.quick else self.runs + 1)][-self.runs :]
+        figures = []
+        for number in range(1 if self.quick else self.runs + 1):
+            self.paces.append(pace())
+            figures.append(run(number))
+        return figures[-self.runs :]
 
     def rate(self, action: Callable[[int], object], amount: float, beside: Limit | None = None) -> list[float]:
         """`amount` per second in each run; one warm-up first.  `beside`: measured before each run."""
@@ -57,10 +63,20 @@ class Stage:
         for number in range(self.runs + 1):
             if beside is not None and number:
                 beside.again()
+            self.paces.append(pace())
             began = time.perf_counter()
             action(number)
             figures.append(time.perf_counter() - began)
         return figures[1:]
+
+
+def pace() -> float:
+    """How often in a second this processor does a little work in Python: what a slow moment is known by."""
+    began = time.perf_counter()
+    for _ in range(3):
+        table = {str(number): (number, number * 3) for number in range(10_000)}
+        sum(first + second for first, second in table.values())
+    return 3 / (time.perf_counter() - began)
 
 
 def random_file(path: Path, size: int) -> Path:
