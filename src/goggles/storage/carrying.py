@@ -224,22 +224,27 @@ class Carrier:
     # --- files -----------------------------------------------------------------------------
 
     def _publish(self, upload: str, text: str, version: str, generation: int, replaces: str | None = None) -> None:
-        path = parse(text)
-        staged = check_upload(upload)
-        if not kind_of(staged, self._staging):
+        path, staged = parse(text), check_upload(upload)
+        try:
+            opened = open_regular(staged, self._staging)
+        except FileNotFoundError:
             if self._version_at(path) == version:
                 return
-            raise NotFound(f"upload {upload} is not staged here")
-        with self._place(path) as (fd, name):
-            if version and self._note_at(name, fd) == version:
-                self._quarantine_staged(staged, IN_THE_WAY)  # a second copy of what stands at its place already
-                return
-            self._clear_way(name, fd, path, replaces)
-            self._finish_note(staged, version, generation)
-            failpoints.hit("storage.publish.before_rename")
-            os.rename(staged, name, src_dir_fd=self._staging, dst_dir_fd=fd)
-            failpoints.hit("storage.publish.after_rename")
-            self._touched.keep(fd)
+            raise NotFound(f"upload {upload} is not staged here") from None
+        try:
+            with self._place(path) as (fd, name):
+                if kind_of(name, fd):
+                    if version and self._note_at(name, fd) == version:
+                        self._quarantine_staged(staged, IN_THE_WAY)  # a second copy of what stands at its place already
+                        return
+                    self._clear_way(name, fd, path, replaces)
+                self._finish_note(opened, version, generation)
+                failpoints.hit("storage.publish.before_rename")
+                os.rename(staged, name, src_dir_fd=self._staging, dst_dir_fd=fd)
+                failpoints.hit("storage.publish.after_rename")
+                self._touched.keep(fd)
+        finally:
+            os.close(opened)
 
     def _clear_way(self, name: str, fd: int, path: DfsPath, replaces: str | None) -> None:
         """What stands at the place of a file: what is to be replaced will be, an empty directory goes, all else is
@@ -266,14 +271,11 @@ class Carrier:
         finally:
             os.close(opened)
 
-    def _finish_note(self, staged: str, version: str, generation: int) -> None:
-        opened = open_regular(staged, self._staging)
-        try:
-            note = notes.read(opened)
-            if note is not None:
-                notes.write(opened, note.sha256, version, int(generation))
-        finally:
-            os.close(opened)
+    @staticmethod
+    def _finish_note(opened: int, version: str, generation: int) -> None:
+        note = notes.read(opened)
+        if note is not None:
+            notes.write(opened, note.sha256, version, int(generation))
 
     def _stamp(self, text: str, version: str, generation: int, sha256: str) -> None:
         opened = self._root.open_file(parse(text))

@@ -76,9 +76,7 @@ def open_part(folder: int, upload: str, offset: int) -> int:
     name, flags = upload + PART, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
     with explained(f"upload {upload}"):
         if not offset:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=folder)
-            return os.open(name, flags | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=folder)
+            return _open_new(name, flags | os.O_CREAT | os.O_EXCL, folder)
         if part_size(folder, upload) < offset:
             raise UploadLost(f"of upload {upload} there are no {offset} bytes here", "put again")
         fd = os.open(name, flags, dir_fd=folder)
@@ -89,6 +87,15 @@ def open_part(folder: int, upload: str, offset: int) -> int:
             os.close(fd)
             raise
         return fd
+
+
+def _open_new(name: str, flags: int, folder: int) -> int:
+    """A new file, whatever had this name."""
+    with contextlib.suppress(FileExistsError):
+        return os.open(name, flags, 0o644, dir_fd=folder)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
+    return os.open(name, flags, 0o644, dir_fd=folder)
 
 
 class StagedWrite:
