@@ -12,6 +12,7 @@ from goggles.testing.cluster import Cluster
 
 
 def calls(stage: Stage, cluster: Cluster, fs: Session) -> None:
+    stage.rest(cluster)
     trips = stage.limit(ROUND_TRIPS)
     one_by_one = stage.rate(lambda n: [fs.stat("/small0/1.bin") for _ in range(1_000)], 1_000, trips)
     stage.add(row("stat of a file, one by one", "calls/s", one_by_one, (0.25, 0.4), trips))
@@ -22,6 +23,7 @@ def calls(stage: Stage, cluster: Cluster, fs: Session) -> None:
     entries = 2_000 if stage.quick else 10_000
     source = small_files(stage.folder / "long", entries, 16)
     fs.put_tree(source, "/long")
+    stage.rest(cluster)
     long_ls = [1e3 * seconds for seconds in stage.seconds(lambda n: fs.ls("/long"))]
     stage.add(
         row(f"ls of {entries:,} files with details", "ms", long_ls, (12e-3 * entries, 5e-3 * entries), lower=True)
@@ -37,5 +39,6 @@ def _directories(stage: Stage, cluster: Cluster, fs: Session) -> None:
         fs.mkdirs([*below])
         return 8 * each / together(cluster, make_directories, [(path, each) for path in below])
 
+    stage.rest(cluster)
     figures = stage.of_several(run)
     stage.add(row("durable mkdir from 8 clients", "calls/s", figures, (1500, 4000)))

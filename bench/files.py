@@ -23,12 +23,15 @@ def large(stage: Stage, cluster: Cluster, fs: Session) -> None:
     tls = stage.limit(TLS)
     put_one_copy = stage.rate(lambda n: fs.put(source, "/one/large"), amount, tls)
     stage.add(row(f"put {name}, 1 durable copy", "MB/s", put_one_copy, (0.35, 0.5), tls))
+    stage.rest(cluster)
     tls = stage.limit(TLS)
     repair = [amount / _repair(fs, cluster, tls) for _ in range(stage.runs)]
     stage.add(row(f"copy {name} between storages (repair)", "MB/s", repair, (0.4, 0.6), tls))
+    stage.rest(cluster)
     tls = stage.limit(TLS)
     put_two = stage.rate(lambda n: fs.put(source, "/large"), amount, tls)
     stage.add(row(f"put {name}, 2 durable copies", "MB/s", put_two, (0.2, 0.3), tls))
+    stage.rest(cluster)
     tls = stage.limit(TLS)
     get = stage.rate(lambda n: fs.get("/large", stage.folder / "back", overwrite=True), amount, tls)
     stage.add(row(f"get {name}, warm, to a local file", "MB/s", get, (0.45, 0.65), tls))
@@ -65,18 +68,20 @@ def few(stage: Stage) -> int:
     return 500 if stage.quick else 2_000
 
 
-def small(stage: Stage, fs: Session) -> None:
+def small(stage: Stage, cluster: Cluster, fs: Session) -> None:
     """Many small files; each run under new names."""
     count = few(stage)
-    durable = stage.limit(DURABLE)
     source = small_files(stage.folder / "small", count)
+    stage.rest(cluster)
+    durable = stage.limit(DURABLE)
     put = stage.rate(lambda n: fs.put_tree(source, f"/small{n}"), count, durable)
     stage.add(row(f"put -r {count} x 4 KiB, 2 durable copies", "files/s", put, (0.15, 0.5), durable))
+    stage.rest(cluster)
     get = stage.rate(lambda n: fs.get_tree("/small0", stage.folder / f"small-{n}"), count)
     stage.add(row("get -r of the same", "files/s", get, (1500, 4200)))
 
 
-def single(stage: Stage, fs: Session) -> None:
+def single(stage: Stage, cluster: Cluster, fs: Session) -> None:
     """One small file at a time, over a kept connection."""
     source, target, times = stage.folder / "small" / "1.bin", stage.folder / "single", 50
 
@@ -88,8 +93,10 @@ def single(stage: Stage, fs: Session) -> None:
         for number in range(times):
             fs.get(f"/single-0-{number}", target, overwrite=True)
 
+    stage.rest(cluster)
     put_ms = [1e3 * seconds / times for seconds in stage.seconds(put)]
     stage.add(row("put 4 KiB, 2 durable copies", "ms", put_ms, (12, 6), lower=True))
+    stage.rest(cluster)
     get_ms = [1e3 * seconds / times for seconds in stage.seconds(get)]
     stage.add(row("get 4 KiB", "ms", get_ms, (3, 1.5), lower=True))
 
@@ -112,6 +119,7 @@ def several(stage: Stage, cluster: Cluster, fs: Session) -> None:
         arguments = [(str(source), f"/several-{number}-{n}") for n, source in enumerate(sources)]
         return 8 * size / 1e6 / together(cluster, put_one, arguments)
 
+    stage.rest(cluster)
     figures = stage.of_several(run)
     stage.add(row(f"8 clients put {size // MIB} MiB each, 2 copies", "MB/s", figures, (0.8, 1.0), one))
     for source in (*sources, whole):
@@ -125,5 +133,6 @@ def undurable(stage: Stage, folder: Path) -> None:
         Cluster(folder, ("alice", "bob"), nameserver_flags=flags, storage_flags=flags) as cluster,
         cluster.connect() as fs,
     ):
+        stage.rest(cluster)
         put = stage.rate(lambda n: fs.put_tree(stage.folder / "small", f"/small{n}"), few(stage))
         stage.add(row("put -r of the same with --durability os", "files/s", put, (1500, 3600)))

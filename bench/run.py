@@ -60,9 +60,9 @@ def measure(stage: Stage, sections: Sequence[str]) -> None:
             files.large(stage, cluster, fs)
             files.several(stage, cluster, fs)
         if {"small", "calls", "others"} & set(sections):
-            files.small(stage, fs)
+            files.small(stage, cluster, fs)
         if "small" in sections:
-            files.single(stage, fs)
+            files.single(stage, cluster, fs)
         if "calls" in sections:
             calls.calls(stage, cluster, fs)
     if "small" in sections:

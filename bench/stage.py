@@ -42,6 +42,11 @@ class Stage:
         self.console.print(f"  {found.work}: {found.median:.4g} {found.unit}{ratio} {found.verdict}", highlight=False)
         return found
 
+    def rest(self, cluster: Cluster) -> None:
+        """What the row before left to be done, by the site and by the kernel, is done before the next begins."""
+        cluster.wait_settled()
+        os.sync()
+
     def limit(self, name: str) -> Limit:
         """A limit of the machine, to be measured beside a figure."""
         return self.limits[name].fresh()
@@ -71,12 +76,11 @@ class Stage:
 
 
 def pace() -> float:
-    """How often in a second this processor does a little work in Python: what a slow moment is known by."""
-    began = time.perf_counter()
-    for _ in range(3):
-        table = {str(number): (number, number * 3) for number in range(10_000)}
-        sum(first + second for first, second in table.values())
-    return 3 / (time.perf_counter() - began)
+    """How often in a second of its time this processor does a little work in Python: what a slow moment is known by."""
+    began, total = time.thread_time(), 0
+    for number in range(200_000):
+        total += number * number & 255
+    return 1 / (time.thread_time() - began)
 
 
 def random_file(path: Path, size: int) -> Path:

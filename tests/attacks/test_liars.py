@@ -351,6 +351,17 @@ def test_wrong_bytes_never_become_a_file(
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
 
 
+@pytest.mark.parametrize("records", [[], [FILE, FILE]], ids=["none", "two"])
+def test_who_asks_for_one_file_is_told_of_one(
+    client: Session, servers: tuple[Certificates, Server, Server], tmp_path: Path, records: list[dict[str, Any]]
+) -> None:
+    LIES.stat, LIES.ticket = packed(*records), read_ticket(servers[2].port)
+    for ask in (lambda: client.stat("/d/x"), lambda: client.get("/d/x", tmp_path / "x")):
+        with pytest.raises(ProtocolError, match="asked for one"):
+            ask()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_storage_that_sends_without_end_is_not_listened_to(
     client: Session, servers: tuple[Certificates, Server, Server]
 ) -> None:

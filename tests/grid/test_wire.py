@@ -31,6 +31,7 @@ from goggles.wire.data import Buffer, DataLink, Kind
 from goggles.wire.dial import Address, Dialer
 from goggles.wire.server import Doors, Limits, Server
 from goggles.wire.service import USERS, Service, exposed
+from goggles.wire.stream import cut
 
 
 class EchoService(Service):
@@ -135,6 +136,31 @@ def test_large_answers_arrive_whole(dial):
 def test_many_calls_in_flight_are_answered_in_order(dial):
     answers = list(dial().call_each("echo", [(str(n),) for n in range(500)]))
     assert answers == [str(n) for n in range(500)]
+
+
+def test_a_few_calls_are_sent_together_and_answered_in_order(dial):
+    peer = dial()
+    first, refused, last = peer.call_all([("echo", ("one",)), ("refuse", ()), ("echo", ("two",))])
+    assert (first, last) == ("one", "two") and isinstance(refused, NotFound)
+    assert peer.call("echo", "still here") == "still here"
+
+
+def test_of_calls_that_are_sent_together_none_is_answered_when_the_connection_breaks(server, dial):
+    peer, ended = dial(), []
+    calls = [("echo", ("one",)), ("wait", ()), ("echo", ("two",))]
+    asking = threading.Thread(target=lambda: ended.append(raised(lambda: peer.call_all(calls))))
+    asking.start()
+    wait_until("it waits", lambda: any(client.caller and client.caller.busy for client in server._clients), 5)
+    cut(peer._sock)
+    asking.join(10)
+    assert [type(error) for error in ended] == [ConnectionLost] and peer.closed
+
+
+def raised(action):
+    try:
+        return action()
+    except GogglesError as error:
+        return error
 
 
 def test_an_error_arrives_as_itself(dial):

@@ -61,6 +61,12 @@ class Calls:
         for args, answer in zip(arguments, answers, strict=True):
             yield self._again(method, args) if isinstance(answer, Overloaded) else answer
 
+    def several(self, *calls: tuple[str, tuple[Any, ...]]) -> list[Any]:
+        """The answers of a few (method, arguments) that are sent together; errors come as values."""
+        answers: list[Any] = self._insist(lambda peer: peer.call_all(calls))
+        late = Overloaded, DatabaseAway
+        return [self._again(*call) if isinstance(one, late) else one for call, one in zip(calls, answers, strict=True)]
+
     def following(
         self, method: str, args: tuple[Any, ...], read: Callable[[Any], tuple[T, tuple[Any, ...] | None]]
     ) -> Iterator[T]:

@@ -40,10 +40,17 @@ class Getting:
         self._links = links
         self._complain = complain
 
-    def get(self, path: str, target: Target, meter: Meter, cancel: threading.Event | None) -> None:
-        """Fill `target` with the file at `path`, and give it its name."""
+    def get(
+        self,
+        path: str,
+        target: Target,
+        meter: Meter,
+        cancel: threading.Event | None,
+        ticket: ReadTicket | None = None,
+    ) -> None:
+        """Fill `target` with the file at `path`, and give it its name.  `ticket`: one that was just asked for."""
         try:
-            self._fetch(path, target, meter, cancel)
+            self._fetch(path, target, meter, cancel, ticket)
             target.finish()
         except GogglesError as error:
             if isinstance(error, Cancelled | Unavailable):
@@ -54,12 +61,14 @@ class Getting:
             target.leave()
             raise
 
-    def _fetch(self, path: str, target: Target, meter: Meter, cancel: threading.Event | None) -> None:
+    def _fetch(
+        self, path: str, target: Target, meter: Meter, cancel: threading.Event | None, ticket: ReadTicket | None
+    ) -> None:
         patience, pause = Patience(), 0.05
         while True:
             meter.restart()
             try:
-                ticket = ReadTicket.from_wire(self._calls("open_read", path))
+                ticket = ticket or ReadTicket.from_wire(self._calls("open_read", path))
                 target.begin(ticket.version, ticket.size)
                 meter.total = ticket.size
                 fetch(self._links, ticket, target, meter.advance, cancel, self._complain)
@@ -67,5 +76,6 @@ class Getting:
             except (Stale, Unavailable) as error:
                 if patience.is_over(reading_patience(error, self._calls.patience), meter.moved):
                     raise Unavailable(error.message, error.hint) from error
+            ticket = None
             wait(pause, cancel)
             pause = min(2.0, 2 * pause)

@@ -40,6 +40,7 @@ from goggles.errors import (
     GogglesError,
     IsADirectory,
     NotFound,
+    ProtocolError,
 )
 from goggles.paths import DfsPath, join, parse
 from goggles.pki.context import Contexts, PkiFiles
@@ -130,7 +131,7 @@ class Session(Administering):
             after = _name(page.last) if page.count else after
 
     def stat(self, path: str) -> Entry:
-        return entries_of(self.stat_many([path]))[0]
+        return _only(self.stat_many([path]))
 
     def stat_many(self, paths: Sequence[str]) -> list[Entry | GogglesError]:
         """`stat` for each path, in few calls; what can not be looked up is an error in its place."""
@@ -289,13 +290,17 @@ class Session(Administering):
         `resume`: what comes of a large file before an interruption stays beside it; the next get goes on."""
         local = Path(local)
         may_write(local, overwrite)
-        info = self.stat(path)
+        wanted = parse(path)
+        found, opened = self._calls.several(("stat_many", ((wanted,), True)), ("open_read", (wanted,)))
+        if isinstance(found, Exception):
+            raise found
+        info = _only(unpack(found))
         if not isinstance(info, FileInfo):
             raise IsADirectory(f"{path} is a directory", "get -r takes whole directories")
-        target = Target(local, resume, alone=True)
-        Getting(self._calls, self._links, self.complain).get(
-            info.path, target, Meter(progress, info.path, info.size), cancel
-        )
+        target, meter = Target(local, resume, alone=True), Meter(progress, info.path, info.size)
+        # A ticket that there is none of now is asked for again, with patience.
+        ticket = None if isinstance(opened, Exception) else ReadTicket.from_wire(opened)
+        Getting(self._calls, self._links, self.complain).get(info.path, target, meter, cancel, ticket)
         return info
 
     def complain(self, ticket: ReadTicket, storage: str) -> None:
@@ -346,6 +351,13 @@ class Session(Administering):
 
     def child(self, directory: DfsPath, name: str) -> DfsPath:
         return join(directory, name)
+
+
+def _only(found: list[Entry | GogglesError]) -> Entry:
+    """What the nameserver says of one path."""
+    if len(found) != 1:
+        raise ProtocolError(f"the nameserver tells of {len(found)} files, it was asked for one")
+    return entries_of(found)[0]
 
 
 def _name(path: str) -> str:

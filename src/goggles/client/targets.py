@@ -63,6 +63,8 @@ class Target:
     def digest(self, cancel: threading.Event | None = None) -> hashlib._Hash:
         """The sha256 so far of the bytes that are kept, as they are read from the disk now."""
         digest, left = hashlib.sha256(), self.kept
+        if not left:
+            return digest
         try:
             with open(self._hidden, "rb", buffering=0) as file:
                 while left and (data := file.read(min(left, STEP))):

@@ -108,8 +108,17 @@ class GuardedConnection(Connection):  # type: ignore[misc]
 
         As `sync_request`, where no other thread uses this connection: what comes is our answer, or a request of the
         other side that has to be answered before (it reads a file object of ours)."""
-        seq, deadline = self._get_seq_id(), time.monotonic() + timeout
+        return self.hear(self.tell(method, args, kwargs), timeout)
+
+    def tell(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+        """Send a call; its number.  Answers come in the order of the calls, and have to be heard in it."""
+        seq = int(self._get_seq_id())
         self._send(consts.MSG_REQUEST, seq, (HANDLE_METHOD, self._box((method, args, tuple(kwargs.items())))))
+        return seq
+
+    def hear(self, seq: int, timeout: float) -> Any:
+        """The answer to the call of this number."""
+        deadline = time.monotonic() + timeout
         while True:
             if not self._channel.stream.wait(deadline - time.monotonic()):
                 raise TimeoutError(f"no answer within {timeout:g} s")

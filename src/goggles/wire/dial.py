@@ -11,7 +11,7 @@ import socket
 import ssl
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +88,16 @@ class Peer:
             while waiting:
                 yield self._collect(waiting.popleft(), method)
 
+    def call_all(self, calls: Sequence[tuple[str, tuple[Any, ...]]]) -> list[Any]:
+        """A few calls, all sent before the first answer is read; answers in order, errors as values."""
+        connection = self._connection
+        with self._lock:
+            sent = [
+                (name, self._guard(lambda name=name, args=args: connection.tell(name, args, {}), name))
+                for name, args in calls
+            ]
+            return [self._value(lambda number=number: connection.hear(number, CALL), name) for name, number in sent]
+
     def begin(self, method: str, args: tuple[Any, ...]) -> Any:
         """Send a call and wait for nothing; `finish` takes its answer, before any other call on this connection."""
         with self._lock:
@@ -111,8 +121,11 @@ class Peer:
         return self._connection.async_request(HANDLE_METHOD, method, args, tuple(kwargs.items()), timeout=timeout)
 
     def _collect(self, result: Any, method: str) -> Any:
+        return self._value(lambda: result.value, method)
+
+    def _value(self, action: Any, method: str) -> Any:
         try:
-            return self._guard(lambda: result.value, method)
+            return self._guard(action, method)
         except ConnectionLost:
             raise
         except Exception as error:  # noqa: BLE001 - an answer like any other: the caller sorts them
