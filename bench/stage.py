@@ -120,7 +120,9 @@ def together(cluster: Cluster, work: Work, arguments: list[tuple[Any, ...]]) -> 
     certificate, key = cluster.certificates.files("admin", Role.ADMIN)
     place = (cluster.port, str(cluster.certificates.ca), str(certificate), str(key))
     gate, done = processes.Barrier(len(arguments) + 1), processes.Queue()
-    clients = [processes.Process(target=_client, args=(place, work, each, gate, done)) for each in arguments]
+    clients = [
+        processes.Process(target=_client, args=(place, work, each, gate, done), daemon=True) for each in arguments
+    ]
     for client in clients:
         client.start()
     gate.wait()

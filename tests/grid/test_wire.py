@@ -156,6 +156,14 @@ def test_of_calls_that_are_sent_together_none_is_answered_when_the_connection_br
     assert [type(error) for error in ended] == [ConnectionLost] and peer.closed
 
 
+def test_the_error_that_ended_the_connection_is_the_one_that_is_raised(dial, monkeypatch):
+    monkeypatch.setattr("goggles.wire.dial.CALL", 0.2)
+    peer = dial()
+    with pytest.raises(DeadlinePassed):
+        peer.call_all([("wait", ()), ("echo", ("two",))])
+    assert peer.closed
+
+
 def raised(action):
     try:
         return action()

@@ -300,7 +300,7 @@ class Session(Administering):
         target, meter = Target(local, resume, alone=True), Meter(progress, info.path, info.size)
         # A ticket that there is none of now is asked for again, with patience.
         ticket = None if isinstance(opened, Exception) else ReadTicket.from_wire(opened)
-        Getting(self._calls, self._links, self.complain).get(info.path, target, meter, cancel, ticket)
+        Getting(self._calls, self._links, self.complain).get(wanted, target, meter, cancel, ticket)
         return info
 
     def complain(self, ticket: ReadTicket, storage: str) -> None:

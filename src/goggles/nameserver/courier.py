@@ -64,7 +64,7 @@ class Courier:
                 if batch:
                     began = time.monotonic()
                     self._carry(node, peer, outbox, first, batch)
-                    least, most = (TOGETHER, TOGETHER) if len(batch) < MANY else (LONGER, LONGEST)
+                    least, most = _pauses(len(batch))
                     spent = time.monotonic() - began
                     outbox.gather(least - spent, most - spent)
         except GogglesError as error:
@@ -87,3 +87,10 @@ class Courier:
                 log.warning("storage %s could not %s: %s", node.name, entry.order[:3], result[2])
                 self._failed(node, entry.order, str(result[2]))
         outbox.done = first + len(batch) - 1  # after the failures: who has carried out all has none
+
+
+def _pauses(count: int) -> tuple[float, float]:
+    """Seconds between a call with so many orders and the next: at least, and where nobody waits for any."""
+    if count < MANY:
+        return TOGETHER, TOGETHER
+    return (LONGER, LONGEST) if count < BATCH else (0.0, 0.0)  # more are there already

@@ -66,7 +66,7 @@ class Namespace:
             return None
         with self._site.glance() as tree:
             found = tree.glance(wanted)
-        return None if found is None else (FILE, self._file_values(wanted, *found))
+        return None if found is None or self._site.linked else (FILE, self._file_values(wanted, *found))
 
     def _stat_or_error(self, tree: Tree, path: str) -> tuple[str, Row]:
         try:

@@ -16,6 +16,7 @@ from goggles.contracts.orders import Order, before_first
 from goggles.contracts.records import Value
 
 MAX_WAITING = 200_000
+AWAITED = frozenset({"check", "expect", "ingest", "pull", "push", "recheck"})  # orders to begin something with
 Report = Callable[[tuple[Value, ...]], None]
 
 
@@ -37,12 +38,13 @@ class Outbox:
     done: int = field(init=False)  # carried out, as far as is known
     closed: bool = False
     moves: int = 0  # orders among them that move files about: a walk that runs meanwhile may miss some
+    _wanted: int = field(init=False)  # what is waited for has numbers up to this one
     _entries: deque[Entry] = field(default_factory=deque)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _hurried: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
-        self.last = self.taken = self.done = before_first(self.session)
+        self.last = self.taken = self.done = self._wanted = before_first(self.session)
 
     def push(self, order: Order, report: Report | None = None) -> int:
         """Queue `order`; its number.  Where far too many wait, the outbox closes: the storage checks itself again."""
@@ -54,7 +56,7 @@ class Outbox:
             self._entries.append(Entry(order, report))
             if len(self._entries) == 1:  # else the courier has not come for those before it
                 self._changed.notify()
-            return self.last
+            return self.hurry() if order[0] in AWAITED else self.last
 
     def stir(self) -> None:
         """Something happened that a walk under way may have missed."""
@@ -70,17 +72,22 @@ class Outbox:
             self.taken += len(batch)
             return first, batch
 
-    def hurry(self) -> None:
-        """Somebody waits for what was pushed."""
-        if self.done < self.last:
+    def hurry(self) -> int:
+        """The number of the last order; somebody waits until it is carried out."""
+        last = self.last
+        if self.done < last:
+            self._wanted = last
             self._hurried.set()
+        return last
 
     def gather(self, least: float, most: float) -> None:
-        """Let more orders come: for `most` seconds; only for `least` where somebody waits for some."""
+        """Let more orders come: for `most` seconds; only for `least` where somebody waits for some that are here."""
         least = max(0.0, least)
         time.sleep(least)
         self._hurried.wait(max(0.0, most - least))
         self._hurried.clear()
+        if self.done < self._wanted:
+            self._hurried.set()
 
     def close(self) -> list[Entry]:
         """No more orders will be carried; answers those that were not."""

@@ -84,10 +84,8 @@ class Node:
 
     def await_orders(self) -> int:
         """The number up to which a reader or writer has to wait for its orders; these are carried soon."""
-        if self.outbox is None:
-            return NONE
-        self.outbox.hurry()
-        return self.outbox.last
+        outbox = self.outbox  # it may be lost at any moment: no lock is held
+        return NONE if outbox is None else outbox.hurry()
 
     @property
     def behind(self) -> bool:

@@ -5,7 +5,9 @@ Law: nothing here decides; `tree` does.  Statements have bound parameters only.
 
 from __future__ import annotations
 
-from sqlalchemy import String, bindparam, case, cast, delete, exists, func, insert, select, update
+from typing import Any
+
+from sqlalchemy import String, bindparam, case, cast, delete, exists, func, insert, literal_column, select, update
 
 from goggles.meta.quick import remember
 from goggles.meta.tables import accounts, entries, instances, owed, receipts, storages, tombstones, totals
@@ -13,7 +15,9 @@ from goggles.meta.tables import accounts, entries, instances, owed, receipts, st
 E, I = entries.c, instances.c  # noqa: E741 - columns of entries and of instances
 
 CHILD = select(entries).where(E.parent_id == bindparam("parent"), E.name == bindparam("child"))
-HELD_BY = select(func.aggregate_strings(cast(I.storage_id, String), ",")).where(I.entry_id == E.id).scalar_subquery()
+_COMMA: Any = literal_column("','")  # a text would become a parameter
+_HOLDERS = func.aggregate_strings(cast(I.storage_id, String), _COMMA)
+HELD_BY = select(_HOLDERS).where(I.entry_id == E.id).scalar_subquery()
 CHILD_HELD = select(entries, HELD_BY).where(E.parent_id == bindparam("parent"), E.name == bindparam("child"))
 CHILD_DIR = select(E.id, E.kind).where(E.parent_id == bindparam("parent"), E.name == bindparam("child"))
 BY_ID = select(entries).where(E.id == bindparam("id"))

@@ -126,9 +126,9 @@ class Peer:
     def _value(self, action: Any, method: str) -> Any:
         try:
             return self._guard(action, method)
-        except ConnectionLost:
-            raise
-        except Exception as error:  # noqa: BLE001 - an answer like any other: the caller sorts them
+        except Exception as error:  # an answer like any other: the caller sorts them
+            if self.closed:  # no other answer will come
+                raise
             return error
 
     def _guard(self, action: Any, method: str = "connecting", timeout: float = CALL) -> Any:
