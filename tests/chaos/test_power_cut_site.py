@@ -18,6 +18,7 @@ import pytest
 
 from goggles.client.session import Session
 from goggles.contracts.records import FileInfo
+from goggles.meta.tables import ROOT_ID
 from goggles.roles import Role
 from goggles.settings import StorageSettings
 from goggles.storage.program import Storage
@@ -144,7 +145,15 @@ def test_not_a_file_is_gone_and_tree_and_disk_agree_when_the_power_is_back(day: 
     assert fsck(cluster.database, {"alice": cluster.root("alice")}) == []
 
 
+BELOW = f"""
+    WITH RECURSIVE below(id) AS (
+        VALUES ({ROOT_ID}) UNION ALL SELECT entries.id FROM entries JOIN below ON entries.parent_id = below.id
+    )
+    SELECT count(*) FROM entries JOIN below USING (id) WHERE kind = 'f'
+"""
+
+
 def files(database: str) -> int:
-    """How many files the tree has."""
+    """How many files the tree has, without those of removed directories that wait to be purged."""
     with closing(sqlite3.connect(database)) as connection:
-        return int(connection.execute("SELECT files FROM totals").fetchone()[0])
+        return int(connection.execute(BELOW).fetchone()[0])
