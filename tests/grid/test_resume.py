@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
@@ -206,8 +207,12 @@ def content(fs: Session, path: str) -> bytes:
 
 def parts(site: Cluster) -> dict[str, int]:
     """What is staged of unfinished uploads: its size on each storage."""
-    found = {name: list((site.root(name) / ".goggles/staging").glob("*.part")) for name in site.names}
-    return {name: sum(path.stat().st_size for path in paths) for name, paths in found.items() if paths}
+    found: dict[str, int] = {}
+    for name in site.names:
+        for path in (site.root(name) / ".goggles/staging").glob("*.part"):
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                found[name] = found.get(name, 0) + path.stat().st_size
+    return found
 
 
 def stopped(fs: Session, source: Path, path: str, at: int = AT, resume: bool = True) -> None:

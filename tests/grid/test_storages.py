@@ -72,7 +72,8 @@ def test_a_killed_storage_is_made_up_for_and_trimmed_when_it_is_back(cluster: Fa
     assert all_there(fs, files)
     wait_state(site, "alice", "down")
     site.wait_whole(20)
-    assert all(len(set(holders(site, path)) & {"bob", "carol"}) == 2 for path in files)
+    both = {"bob", "carol"}
+    wait_until("all are published", lambda: all(both <= set(holders(site, path)) for path in files), 10)
     site.start_storage("alice")
     site.wait_active(site.names)
     wait_until("surplus trimmed", lambda: sum(len(holders(site, path)) for path in files) == 2 * len(files), 20)
@@ -614,7 +615,7 @@ def test_a_storage_that_died_is_forgotten_and_its_name_used_again(cluster: Facto
     assert all_there(fs, files)
     fs.setrep("/", 3)
     site.wait_whole(30)
-    assert all(holders(site, path) == site.names for path in files)
+    wait_until("all are published", lambda: all(holders(site, path) == site.names for path in files), 10)
 
 
 def test_the_only_copies_are_not_forgotten_by_accident_and_come_back_with_their_disk(cluster: Factory) -> None:
