@@ -5,6 +5,7 @@ import time
 
 from goggles.contracts import orders
 from goggles.contracts.orders import before_first
+from goggles.nameserver import courier
 from goggles.nameserver.outbox import Outbox
 
 
@@ -79,3 +80,9 @@ def test_an_outbox_that_is_closed_lets_its_courier_go_at_once():
     outbox = Outbox("a session")
     threading.Timer(0.02, outbox.close).start()
     assert took(lambda: outbox.gather(0.0, 10.0)) < 5
+
+
+def test_a_backlog_is_carried_without_a_pause():
+    assert courier._pauses(courier.BATCH) == (0.0, 0.0)
+    assert courier._pauses(1) == (courier.TOGETHER, courier.TOGETHER)
+    assert courier._pauses(courier.MANY) == (courier.LONGER, courier.LONGEST)
