@@ -29,7 +29,7 @@ from goggles.errors import (
 from goggles.pki.context import Contexts
 from goggles.pki.identity import Identity
 from goggles.roles import Role
-from goggles.wire.connection import HANDLE_METHOD, GuardedConnection
+from goggles.wire.connection import GuardedConnection
 from goggles.wire.data import ALPN_DATA, ALPN_RPC, DataLink
 from goggles.wire.server import STALL, tune
 from goggles.wire.stream import TlsChannel, TlsStream, cut
@@ -79,34 +79,39 @@ class Peer:
 
     def call_each(self, method: str, arguments: Iterable[tuple[Any, ...]], window: int = 64) -> Iterator[Any]:
         """`call` for each tuple of arguments, `window` of them in flight; answers in order, errors as values."""
-        with self._lock:
-            waiting: deque[Any] = deque()
-            for args in arguments:
-                if len(waiting) >= window:
-                    yield self._collect(waiting.popleft(), method)
-                waiting.append(self._guard(lambda args=args: self._ask(method, args, {}, CALL), method))
-            while waiting:
-                yield self._collect(waiting.popleft(), method)
+        yield from self._in_flight(((method, args) for args in arguments), window)
 
     def call_all(self, calls: Sequence[tuple[str, tuple[Any, ...]]]) -> list[Any]:
         """A few calls, all sent before the first answer is read; answers in order, errors as values."""
-        connection = self._connection
-        with self._lock:
-            sent = [
-                (name, self._guard(lambda name=name, args=args: connection.tell(name, args, {}), name))
-                for name, args in calls
-            ]
-            return [self._value(lambda number=number: connection.hear(number, CALL), name) for name, number in sent]
+        return list(self._in_flight(calls, len(calls)))
 
-    def begin(self, method: str, args: tuple[Any, ...]) -> Any:
+    def begin(self, method: str, args: tuple[Any, ...]) -> int:
         """Send a call and wait for nothing; `finish` takes its answer, before any other call on this connection."""
         with self._lock:
-            return self._guard(lambda: self._ask(method, args, {}, CALL), method)
+            return int(self._guard(lambda: self._connection.tell(method, args, {}), method))
 
-    def finish(self, waiting: Any, method: str) -> Any:
+    def finish(self, number: int, method: str) -> Any:
         """The answer of a call that was begun; raises what the peer raised."""
         with self._lock:
-            return self._guard(lambda: waiting.value, method)
+            return self._guard(lambda: self._connection.hear(number, CALL), method)
+
+    def _in_flight(self, calls: Iterable[tuple[str, tuple[Any, ...]]], window: int) -> Iterator[Any]:
+        with self._lock:
+            waiting: deque[tuple[int, str]] = deque()
+            for method, args in calls:
+                if len(waiting) >= window:
+                    yield self._value(*waiting.popleft())
+                waiting.append((self.begin(method, args), method))
+            while waiting:
+                yield self._value(*waiting.popleft())
+
+    def _value(self, number: int, method: str) -> Any:
+        try:
+            return self.finish(number, method)
+        except Exception as error:  # an answer like any other: the caller sorts them
+            if self.closed:  # no other answer will come
+                raise
+            return error
 
     def close(self) -> None:
         """End the connection; whoever waits for an answer gets ConnectionLost."""
@@ -116,20 +121,6 @@ class Peer:
                 self._connection.close()
             finally:
                 self._lock.release()
-
-    def _ask(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float) -> Any:
-        return self._connection.async_request(HANDLE_METHOD, method, args, tuple(kwargs.items()), timeout=timeout)
-
-    def _collect(self, result: Any, method: str) -> Any:
-        return self._value(lambda: result.value, method)
-
-    def _value(self, action: Any, method: str) -> Any:
-        try:
-            return self._guard(action, method)
-        except Exception as error:  # an answer like any other: the caller sorts them
-            if self.closed:  # no other answer will come
-                raise
-            return error
 
     def _guard(self, action: Any, method: str = "connecting", timeout: float = CALL) -> Any:
         try:
