@@ -31,7 +31,7 @@ from goggles.wire.data import Buffer, DataLink, Kind
 from goggles.wire.dial import Address, Dialer
 from goggles.wire.server import Doors, Limits, Server
 from goggles.wire.service import USERS, Service, exposed
-from goggles.wire.stream import cut
+from goggles.wire.stream import TlsStream, cut
 
 
 class EchoService(Service):
@@ -490,3 +490,17 @@ def test_a_stop_lets_a_call_finish(server, dial):
     caller.join(10)
     stopper.join(10)
     assert answers == ["waited"]
+
+
+class Reluctant(socket.socket):
+    """Takes three bytes at a time, as a send may."""
+
+    def send(self, data, flags=0):
+        return super().send(data[:3], flags)
+
+
+def test_what_a_send_leaves_over_is_sent_too():
+    near, far = socket.socketpair()
+    with Reluctant(fileno=near.detach()) as reluctant, far:
+        TlsStream(reluctant).write(b"more than three bytes")
+        assert far.recv(100) == b"more than three bytes"
