@@ -196,6 +196,11 @@ class Cluster:
         return self.nameserver
 
     def start_storage(self, name: str, extra: Sequence[str] = (), environment: dict[str, str] | None = None) -> Process:
+        """Start it; once more, when the nameserver has missed the one before, so that no state seen later is its."""
+        before = self.storages.get(name)
+        if before is not None and not before.running:
+            with contextlib.suppress(Unavailable):  # a cut network may hide its end
+                self._await_missed(name, 2)
         self.ports.setdefault(name, free_port())
         self.root(name).parent.mkdir(exist_ok=True)
         command = ["--name", name, "--hostname", self.host(name), "--port", str(self.ports[name]), *self._listen(name)]
@@ -216,7 +221,11 @@ class Cluster:
     def kill_storage(self, name: str) -> None:
         """SIGKILL; return when the nameserver has missed it: until then its old session counts as active."""
         self.storages[name].kill()
-        wait_until(f"{name} missed", lambda: self.states().get(name) != "active")
+        self._await_missed(name)
+
+    def _await_missed(self, name: str, seconds: float = 30.0) -> None:
+        """Return when the nameserver has missed this storage or can not be asked."""
+        wait_until(f"{name} missed", lambda: self.states().get(name) in (None, "grace", "down"), seconds)
 
     def trust(self, *others: Cluster) -> None:
         """Let the librarians and storages of these sites come, from the next start on."""
