@@ -12,7 +12,8 @@ from goggles.client.api import Summary
 from goggles.client.getting import Getting
 from goggles.client.retrying import Meter
 from goggles.client.targets import Target, local_error, same
-from goggles.client.trees import Job, TreeTransfer, is_error
+from goggles.client.trees import Job, TreeTransfer
+from goggles.contracts import tickets
 from goggles.contracts.data import SMALL, ReadTicket
 from goggles.contracts.records import DirInfo, FileInfo
 from goggles.errors import GogglesError, IsADirectory, LocalFileError, NotADirectory
@@ -93,12 +94,11 @@ class GetTree(TreeTransfer):
 
     def _together(self, batch: list[Job]) -> list[Job]:
         """The jobs that have to be tried singly."""
-        answers = self.calls("open_read_many", tuple(job.path for job in batch))
+        answers = tickets.unpack(ReadTicket, self.calls("open_read_many", tuple(job.path for job in batch), True))
         again: list[Job] = []
         by_first: dict[tuple[str, Address], list[tuple[Job, ReadTicket]]] = defaultdict(list)
-        for job, answer in zip(batch, answers, strict=True):
-            ticket = None if is_error(answer) else ReadTicket.from_wire(answer)
-            if ticket is None or ticket.size > SMALL:
+        for job, ticket in zip(batch, answers, strict=True):
+            if isinstance(ticket, GogglesError) or ticket.size > SMALL:
                 again.append(job)
             else:
                 by_first[ticket.hops[0].name, Address(ticket.hops[0].host, ticket.hops[0].port)].append((job, ticket))

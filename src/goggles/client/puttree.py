@@ -13,8 +13,9 @@ from pathlib import Path
 
 from goggles.client.api import Summary
 from goggles.client.sending import Source
-from goggles.client.trees import Job, TreeTransfer, is_error
-from goggles.contracts.data import WriteTicket
+from goggles.client.trees import Job, TreeTransfer
+from goggles.contracts import tickets
+from goggles.contracts.data import Committed, WriteTicket
 from goggles.errors import GogglesError, LocalFileError, Unavailable
 from goggles.paths import DfsPath, join, plain, show
 from goggles.wire import faults, together
@@ -112,18 +113,17 @@ class PutTree(TreeTransfer):
 
     def _together(self, loaded: list[tuple[Job, bytes]]) -> list[Job]:
         """The jobs that have to be tried singly."""
-        answers = self.calls("open_write_many", tuple((job.path, len(data)) for job, data in loaded))
+        wanted = tuple((job.path, len(data)) for job, data in loaded)
+        answers = tickets.unpack(WriteTicket, self.calls("open_write_many", wanted, True))
         again: list[Job] = []
         by_first: dict[tuple[str, Address], list[Loaded]] = defaultdict(list)
-        for (job, data), answer in zip(loaded, answers, strict=True):
-            if is_error(answer):
-                error = faults.from_tuple(*answer)
-                if isinstance(error, Unavailable):
+        for (job, data), ticket in zip(loaded, answers, strict=True):
+            if isinstance(ticket, GogglesError):
+                if isinstance(ticket, Unavailable):
                     again.append(job)
                 else:
-                    self.tally.fail(job.path, error)
+                    self.tally.fail(job.path, ticket)
                 continue
-            ticket = WriteTicket.from_wire(answer)
             first = ticket.chain[0]
             one = Loaded(job, data, ticket, hashlib.sha256(data).hexdigest())
             by_first[first.name, Address(first.host, first.port)].append(one)
@@ -148,9 +148,10 @@ class PutTree(TreeTransfer):
         again: list[Job] = []
         if not staged:
             return again
-        answers = self.calls("commit_many", tuple((one.ticket.upload, len(one.data), one.sha256) for one in staged))
+        uploads = tuple((one.ticket.upload, len(one.data), one.sha256) for one in staged)
+        answers = tickets.unpack(Committed, self.calls("commit_many", uploads, True))
         for one, answer in zip(staged, answers, strict=True):
-            if is_error(answer):
+            if isinstance(answer, GogglesError):
                 again.append(one.job)
             else:
                 self.tally.finished(one.job, len(one.data))

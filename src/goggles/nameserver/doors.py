@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from goggles import checksums
-from goggles.contracts import inventory
+from goggles.contracts import inventory, tickets
 from goggles.contracts.data import MAX_BATCH
 from goggles.contracts.orders import ARRIVING, DIRECTORY, FILE, STAGED, Held, StorageHello
 from goggles.contracts.records import Record, Value
@@ -85,11 +85,12 @@ def bounded(items: tuple[Any, ...]) -> None:
         raise LimitExceeded(f"a batch may have {MAX_BATCH} items, this has {len(items)}")
 
 
-def item_answer(answer: Record | BaseException) -> tuple[Value, ...]:
-    """One item of a batch: the record, or (code, message, hint)."""
-    if isinstance(answer, BaseException):
-        return faults.to_tuple(faults.known(answer, "a batch"))
-    return answer.to_wire()
+def batch_answer(kind: type[tickets.T], answers: Sequence[tickets.T | BaseException], packed: bool) -> Value:
+    """For each item of a batch its record or (code, message, hint); `packed`: all as bytes (see `tickets`)."""
+    known = [faults.known(one, "a batch") if isinstance(one, BaseException) else one for one in answers]
+    if packed:
+        return tickets.pack(kind, known)
+    return tuple(faults.to_tuple(one) if isinstance(one, GogglesError) else one.to_wire() for one in known)
 
 
 def pair(item: Any) -> tuple[str, int]:

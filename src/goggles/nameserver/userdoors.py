@@ -7,11 +7,11 @@ pairs (`dict(answer)` in a script).
 from __future__ import annotations
 
 from goggles import checksums, version
-from goggles.contracts.data import Committed
+from goggles.contracts.data import Committed, ReadTicket, WriteTicket
 from goggles.contracts.packed import pack_columns, pack_rows, plain_rows
 from goggles.contracts.records import Pairs, Value
 from goggles.errors import BadRequest, GogglesError, LimitExceeded
-from goggles.nameserver.doors import Doors, Owners, bounded, each, item_answer, pair, request_id, triple
+from goggles.nameserver.doors import Doors, Owners, batch_answer, bounded, each, pair, request_id, triple
 from goggles.nameserver.namespace import MAX_LISTING
 from goggles.nameserver.states import NodeState
 from goggles.nameserver.writing import Writer
@@ -176,11 +176,11 @@ class UserDoors(Doors):
         ).to_wire()
 
     @exposed(*USERS, level=Level.READAPPEND)
-    def open_write_many(self, wanted: tuple[tuple[str, int], ...]) -> tuple[Value, ...]:
-        """`open_write` for each (path, size)."""
+    def open_write_many(self, wanted: tuple[tuple[str, int], ...], packed: bool = False) -> Value:
+        """`open_write` for each (path, size); `packed`: as bytes, which is faster (`goggles.contracts.tickets`)."""
         bounded(wanted)
         answers = self._owners.writing.open_write_many([pair(item) for item in wanted], self._writer())
-        return tuple(item_answer(answer) for answer in answers)
+        return batch_answer(WriteTicket, answers, packed)
 
     def _writer(self) -> Writer:
         caller = self.caller
@@ -195,11 +195,10 @@ class UserDoors(Doors):
         raise answer
 
     @exposed(*USERS, level=Level.READAPPEND)
-    def commit_many(self, uploads: tuple[tuple[str, int, str], ...]) -> tuple[Value, ...]:
-        """`commit` for each (upload, size, sha256), in one transaction where possible."""
+    def commit_many(self, uploads: tuple[tuple[str, int, str], ...], packed: bool = False) -> Value:
+        """`commit` for each (upload, size, sha256), in one transaction where possible; `packed` as above."""
         bounded(uploads)
-        answers = self._commit([triple(item) for item in uploads])
-        return tuple(item_answer(answer) for answer in answers)
+        return batch_answer(Committed, self._commit([triple(item) for item in uploads]), packed)
 
     def _commit(self, items: list[tuple[str, int, str]]) -> list[Committed | BaseException]:
         return self._owners.writing.commit_many(items, self.caller.identity.uri, self.caller.level())
@@ -214,9 +213,11 @@ class UserDoors(Doors):
         return self._owners.reading.open_read(path, self.caller.identity.uri).to_wire()
 
     @exposed(*USERS, level=Level.READONLY)
-    def open_read_many(self, paths: tuple[str, ...]) -> tuple[Value, ...]:
-        holder = self.caller.identity.uri
-        return each(paths, lambda path: self._owners.reading.open_read(path, holder).to_wire())
+    def open_read_many(self, paths: tuple[str, ...], packed: bool = False) -> Value:
+        """`open_read` for each path; `packed` as `open_write_many`."""
+        bounded(paths)
+        answers = self._owners.reading.open_read_many(paths, self.caller.identity.uri)
+        return batch_answer(ReadTicket, answers, packed)
 
     @exposed(*USERS, level=Level.READONLY)
     def report_bad(self, path: str, version: str, storage: str) -> None:
