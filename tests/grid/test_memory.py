@@ -6,7 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -33,9 +33,7 @@ def test_a_large_file_costs_no_more_than_a_small_one(tmp_path: Path) -> None:
     with open(large, "wb") as file:
         file.truncate(SIZE)
     with Cluster(tmp_path / "site", ("alice", "bob")) as cluster:
-        certificate, key = cluster.certificates.files("ann", Role.CLIENT)
-        flags = ["--ns_port", str(cluster.port), "--ca_cert", str(cluster.certificates.ca), "--local", str(tmp_path)]
-        flags += ["--certfile", str(certificate), "--keyfile", str(key)]
+        flags = client_flags(cluster, tmp_path)
         assert cluster.nameserver is not None
         servers = [psutil.Process(one.pid) for one in (cluster.nameserver, *cluster.storages.values())]
         (tmp_path / "small").write_bytes(b"x")
@@ -47,6 +45,18 @@ def test_a_large_file_costs_no_more_than_a_small_one(tmp_path: Path) -> None:
             assert server.num_threads() <= threads + 8
             assert server.num_fds() < 200
     assert (tmp_path / "back").stat().st_size == SIZE
+
+
+@pytest.mark.slow
+def test_a_bound_on_addresses_leaves_room_for_threads(tmp_path: Path) -> None:
+    """With `ulimit -v`: heaps that each thread of glibc's reserves had taken 1.2 GB, and a storage did not start."""
+    (tmp_path / "large").write_bytes(os.urandom(64 * MIB))
+    cluster = Cluster(tmp_path / "site", ("alice", "bob"))
+    cluster.prefixes = dict.fromkeys(("nameserver", "alice", "bob"), within(512 * MIB))
+    with cluster:
+        run(client_flags(cluster, tmp_path), "put large /large", "get /large -o back", before=within(320 * MIB))
+        assert (tmp_path / "back").read_bytes() == (tmp_path / "large").read_bytes()
+        cluster.wait_settled()
 
 
 @pytest.mark.slow
@@ -65,12 +75,24 @@ def test_memory_stays_flat_under_load(cluster: Callable[..., Cluster]) -> None:
         assert watch.threads[name] < 60
 
 
-def run(flags: list[str], *commands: str) -> int:
+def client_flags(cluster: Cluster, local: Path) -> list[str]:
+    certificate, key = cluster.certificates.files("ann", Role.CLIENT)
+    flags = ["--ns_port", str(cluster.port), "--ca_cert", str(cluster.certificates.ca), "--local", str(local)]
+    return [*flags, "--certfile", str(certificate), "--keyfile", str(key)]
+
+
+def within(size: int) -> list[str]:
+    """Words before a command that may have so many bytes of addresses."""
+    return ["sh", "-c", f'ulimit -v {size // 1024}; exec "$@"', "sh"]
+
+
+def run(flags: list[str], *commands: str, before: Sequence[str] = ()) -> int:
     """The most memory that the client had, in bytes."""
     words = [word for command in commands for word in ("-c", command)]
     environment = {**os.environ, "PYTHONPATH": SOURCE}
     peak = 0
-    with subprocess.Popen([sys.executable, "-m", "goggles.cli.client", *flags, *words], env=environment) as client:
+    command = [*before, sys.executable, "-m", "goggles.cli.client", *flags, *words]
+    with subprocess.Popen(command, env=environment) as client:
         while client.poll() is None:
             peak = max(peak, high_water(client.pid))
             with contextlib.suppress(subprocess.TimeoutExpired):

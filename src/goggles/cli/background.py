@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 
 from goggles.cli.arguments import parse, run
-from goggles.cli.serving import end_on_signal, serve
+from goggles.cli.serving import bound_arenas, end_on_signal, serve
 from goggles.errors import Unavailable
 from goggles.pki.context import Contexts, PkiFiles
 from goggles.wire.dial import Address, Dialer
@@ -19,6 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def program() -> int:
         end_on_signal()
+        bound_arenas()
         settings = parse("background", argv)
         from goggles.librarian import schedule  # after the settings: --help needs no scheduler
         from goggles.librarian.background import Background

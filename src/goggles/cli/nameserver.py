@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from goggles.cli.arguments import parse, run
-from goggles.cli.serving import end_on_signal, serve
+from goggles.cli.serving import bound_arenas, end_on_signal, serve
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -15,6 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def program() -> int:
         end_on_signal()
+        bound_arenas()
         settings = parse("nameserver", argv)
         from goggles.librarian.librarian import Librarian, planned  # after the settings: --help needs no database
         from goggles.nameserver.program import Nameserver

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from goggles.cli.arguments import parse, run
-from goggles.cli.serving import end_on_signal, serve
+from goggles.cli.serving import bound_arenas, end_on_signal, serve
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -13,6 +13,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def program() -> int:
         end_on_signal()
+        bound_arenas()
         settings = parse("storage", argv)
         from goggles.storage.program import Storage  # after the settings: --help needs no folder
 

@@ -12,6 +12,7 @@ import queue
 import threading
 from collections.abc import Callable, Mapping
 
+from goggles.errors import Overloaded
 from goggles.wire.data import Buffer
 
 DEPTH = 4
@@ -50,7 +51,7 @@ class _Lane:
 class Fanout:
     """Feed buffers with `free()` and `feed(buffer)`; `finish()` waits until all have been consumed.
 
-    `errors` maps a consumer's name to what stopped it."""
+    `errors` maps a consumer's name to what stopped it.  Overloaded where no thread can be started."""
 
     def __init__(self, consumers: Mapping[str, Consumer], name: str = "fanout") -> None:
         self._free: queue.SimpleQueue[Buffer] = queue.SimpleQueue()
@@ -58,7 +59,14 @@ class Fanout:
             self._free.put(Buffer())
         self._lock = threading.Lock()
         self._pending: dict[int, int] = {}  # id of a buffer to consumers that still use it; guarded by _lock
-        self._lanes = {key: _Lane(f"{name}-{key}", consume, self._release) for key, consume in consumers.items()}
+        self._lanes: dict[str, _Lane] = {}
+        try:
+            for key, consume in consumers.items():
+                self._lanes[key] = _Lane(f"{name}-{key}", consume, self._release)
+        except RuntimeError as error:  # the system allows no more
+            self.finish()
+            hint = "ulimit -u bounds threads, ulimit -v the addresses that they need"
+            raise Overloaded(f"no thread can be started to {name}: {error}", hint) from error
 
     @property
     def errors(self) -> dict[str, BaseException]:
