@@ -49,7 +49,7 @@ def test_a_large_file_costs_no_more_than_a_small_one(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_bound_on_addresses_leaves_room_for_threads(tmp_path: Path) -> None:
-    """With `ulimit -v`: heaps that each thread of glibc's reserves had taken 1.2 GB, and a storage did not start."""
+    """`ulimit -v`: the heaps that glibc reserves for threads once took 1.2 GB, and a storage did not start."""
     (tmp_path / "large").write_bytes(os.urandom(64 * MIB))
     cluster = Cluster(tmp_path / "site", ("alice", "bob"))
     cluster.prefixes = dict.fromkeys(("nameserver", "alice", "bob"), within(512 * MIB))

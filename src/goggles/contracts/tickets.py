@@ -84,6 +84,8 @@ def _record(kind: type[T], keys: list[str], row: list[Any], places: list[Place])
         raise ValueError(f"{len(keys)} values were announced, others came")
     if kind in HOPS:
         known[HOPS[kind]] = tuple([_hop(places, *hop) for hop in row[-1]])
+        if not known[HOPS[kind]]:
+            raise ValueError("a ticket that leads nowhere")
     return kind(**known)
 
 

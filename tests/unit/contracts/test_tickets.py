@@ -16,7 +16,7 @@ from goggles.errors import GogglesError, NotFound, ProtocolError
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 numbers = st.integers(0, 1 << 60)
 ports = st.integers(1, 65_535)
-hops = st.lists(st.builds(Hop, texts, texts, ports, st.binary(max_size=80), numbers), max_size=3).map(tuple)
+hops = st.lists(st.builds(Hop, texts, texts, ports, st.binary(max_size=80), numbers), min_size=1, max_size=3).map(tuple)
 RECORDS: dict[type, Any] = {
     WriteTicket: st.builds(WriteTicket, texts, numbers, numbers, hops, st.booleans()),
     ReadTicket: st.builds(ReadTicket, texts, numbers, texts, numbers, texts, st.floats(0, 1e10), hops),
@@ -84,6 +84,7 @@ def row(at: int, value: Any) -> bytes:
         row(1, "7"),
         row(1, True),
         row(-1, None),
+        row(-1, []),
         row(-1, [[2, "", 0]]),
         row(-1, [[-1, "", 0]]),
         row(-1, [[True, "", 0]]),
